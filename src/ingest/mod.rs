@@ -1,0 +1,1 @@
+//! Contribution: sockets → `wire` → `media::timeline` → a publisher in the hub.

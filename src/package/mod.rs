@@ -1,0 +1,104 @@
+//! From packets to parts, segments and windows. Pure: no IO, no clock.
+//!
+//! **Data flow.** `Packet`s of one rendition → [`Part`]s → [`Segment`]s. Timestamps are the event's timeline (Unix
+//! time in flicks) and go into `tfdt` as they are.
+
+use crate::media::{Dur, Track, Ts};
+use bytes::Bytes;
+use std::sync::Arc;
+
+/// What a rendition is in the multivariant playlist.
+#[derive(Clone, Debug, PartialEq)]
+pub enum RenditionKind {
+    /// A picture rung.
+    Video {
+        /// Frames per second, for FRAME-RATE.
+        frame_rate: f64,
+        /// Whether it is the source's own bitstream, cut at its own key frames.
+        source: bool,
+    },
+    /// A sound track.
+    Audio {
+        /// BCP 47 tag, or `original` for a mixed floor.
+        language: String,
+        /// What a menu shows, in the language itself.
+        label: String,
+        /// Whether a player that has no preference takes it.
+        default: bool,
+    },
+}
+
+/// One rendition's place in the event: what it is called and what it declares.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RenditionSpec {
+    /// URL-safe name, unique in the event, as in `/live/{event}/{name}/…`: `1080p`, `source`, `floor`, `de`.
+    pub name: String,
+    /// What it is.
+    pub kind: RenditionKind,
+    /// Bits per second that it aims at; 0 when not known (source).
+    pub bitrate: u64,
+    /// Peak bits per second that its rate control admits over a segment; 0 when not known.
+    pub max_bitrate: u64,
+}
+
+/// A rendition's header: an initialisation segment and what playlists say of it. A changed format is a new one.
+#[derive(Clone, Debug)]
+pub struct Init {
+    /// Distinguishes the initialisation segments of a rendition, in `init-{version}.mp4`.
+    pub version: u32,
+    /// The track's format.
+    pub track: Arc<Track>,
+    /// The RFC 6381 codecs string, as in CODECS.
+    pub codecs: String,
+    /// `ftyp` and `moov`.
+    pub data: Bytes,
+}
+
+/// A CMAF chunk: one `moof` and `mdat` (with `styp` before it where it begins a segment).
+#[derive(Clone, Debug)]
+pub struct Part {
+    /// Its place in the segment, from 0.
+    pub index: u32,
+    /// Presentation time of its first sample, on the event's timeline.
+    pub start: Ts,
+    /// The sum of its samples' durations.
+    pub duration: Dur,
+    /// Whether it begins with a picture that decoding can begin with (always so for sound).
+    pub independent: bool,
+    /// The bytes as served.
+    pub data: Bytes,
+}
+
+/// What a packager produces, in order.
+#[derive(Clone, Debug)]
+pub enum Output {
+    /// A new header: the first one, or a changed format. What follows refers to it.
+    Init(Arc<Init>),
+    /// A segment begins. `discontinuity` when its format or timeline does not continue the one before.
+    SegmentStart {
+        /// Its number: floor(timeline ÷ segment) since 1970; for a source rendition counted on from its first.
+        number: u64,
+        /// Its start on the event's timeline.
+        start: Ts,
+        /// EXT-X-DISCONTINUITY stands before it.
+        discontinuity: bool,
+    },
+    /// A part of the segment begun last.
+    Part(Part),
+    /// The segment begun last is complete.
+    SegmentEnd {
+        /// Its duration.
+        duration: Dur,
+        /// Size and offset within the segment of its first key frame with its header, for I-frame playlists; video only.
+        iframe: Option<IFrame>,
+    },
+}
+
+/// Where a segment's key frame stands, for EXT-X-I-FRAMES-ONLY with EXT-X-BYTERANGE.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IFrame {
+    /// Bytes from the segment's start.
+    pub offset: u64,
+    /// Bytes that hold the `moof` and the key frame's sample.
+    pub length: u64,
+}
