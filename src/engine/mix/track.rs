@@ -48,6 +48,8 @@ pub struct TrackLine {
     /// Samples kept at most.
     capacity: usize,
     last_read: [f32; 2],
+    /// Within an overlap that is being trimmed: to the sample, not only down to a jump's size.
+    trimming: bool,
 }
 
 impl TrackLine {
@@ -64,6 +66,7 @@ impl TrackLine {
             sounding: false,
             capacity: capacity.to_scale(rate).max(0) as usize,
             last_read: [0.0; 2],
+            trimming: false,
         }
     }
 
@@ -110,7 +113,8 @@ impl TrackLine {
         }
         let off = (pts - self.epoch).as_secs_f64() - self.time_of(self.end() as f64);
         let mut fade_in = fresh;
-        if off.abs() <= JUMP.as_secs_f64() {
+        let trim = self.trimming && off < 0.0;
+        if off.abs() <= JUMP.as_secs_f64() && !trim {
             self.origin += off * FOLLOW;
         } else if off > GAP_LIMIT.as_secs_f64() || off < -GAP_LIMIT.as_secs_f64() {
             self.begin(pts);
@@ -123,12 +127,14 @@ impl TrackLine {
         } else {
             let skip = ((-off * rate).round() as usize).min(stereo.len() / 2);
             stereo = &stereo[skip * 2..];
+            self.trimming = true;
             if stereo.is_empty() {
                 return;
             }
             self.fade_out_end();
             fade_in = true;
         }
+        self.trimming = false;
         let start = self.samples.len();
         self.samples.extend(stereo.iter().take(stereo.len() / 2 * 2));
         if fade_in {
@@ -184,8 +190,8 @@ impl TrackLine {
         }
         let correction = (error / (BLOCK as f64 * step * SETTLE_BLOCKS)).clamp(-SPEED_LIMIT, SPEED_LIMIT);
         let speed = step * (1.0 + correction);
-        // Positions whose window of samples is there.
-        let (low, high) = ((self.first + HALF as i64 - 1) as f64, (self.end() - HALF as i64) as f64);
+        // Positions whose window of samples is there, with a sample to spare on each side for rounding.
+        let (low, high) = ((self.first + HALF as i64) as f64, (self.end() - HALF as i64 - 1) as f64);
         let begin = if start >= low { 0 } else { ((low - start) / speed).ceil() as usize };
         let until = if start >= high { 0 } else { ((high - start) / speed).ceil() as usize };
         let (begin, until) = (begin.min(BLOCK), until.min(BLOCK));
