@@ -1,3 +1,6 @@
 //! Formats and protocols without IO: bytes in, values out, and back. Depends on `media` alone.
 
+pub mod amf0;
 pub mod bitstream;
+pub mod flv;
+pub mod rtmp;
