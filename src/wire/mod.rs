@@ -1,1 +1,4 @@
 //! wire
+
+pub mod language;
+pub mod mp4;
