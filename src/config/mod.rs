@@ -15,9 +15,9 @@ mod tests;
 pub use keys::{KeyPath, keys};
 pub use parse::{ConfigError, Position, parse};
 
+use core::net::{IpAddr, SocketAddr};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use core::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 /// The whole configuration.
