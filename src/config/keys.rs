@@ -96,10 +96,7 @@ pub(super) fn keys_of(section: &str) -> &'static [&'static str] {
 
 /// Every key, in the order of the types.
 pub fn keys() -> Vec<KeyPath> {
-    sections()
-        .iter()
-        .flat_map(|section| keys_of(section).iter().map(move |key| KeyPath { section, key }))
-        .collect()
+    sections().iter().flat_map(|section| keys_of(section).iter().map(move |key| KeyPath { section, key })).collect()
 }
 
 /// The value of every key that is set.

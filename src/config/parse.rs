@@ -2,9 +2,9 @@
 
 use super::keys::{keys_of, sections};
 use super::{Config, KeyPath, keys};
+use core::net::SocketAddr;
 use serde::Deserialize;
 use std::fmt;
-use core::net::SocketAddr;
 use toml::de::DeTable;
 
 /// Variables that begin so and name a section and a key (`BOOTHCAST_HTTP__LISTEN`) override the file.
@@ -123,9 +123,7 @@ fn unknown_keys(text: &str, root: &DeTable<'_>) -> Result<(), ConfigError> {
         }
     }
     match faults.into_iter().min_by_key(|(at, ..)| *at) {
-        Some((at, message, suggestion)) => {
-            Err(ConfigError { position: Some(position(text, at)), message, suggestion })
-        }
+        Some((at, message, suggestion)) => Err(ConfigError { position: Some(position(text, at)), message, suggestion }),
         None => Ok(()),
     }
 }
@@ -195,8 +193,7 @@ fn apply_variable(config: &mut Config, name: &str, value: &str) -> Result<(), Co
     // Every field is a string, number, list or table with string keys: all of TOML's own.
     let mut table = toml::Table::try_from(&*config).map_err(|e| fail(format!("variable {name}: {e}"), None))?;
     let mut attempt = |value: toml::Value| -> Result<Config, toml::de::Error> {
-        if let Some(section) =
-            table.entry(section.as_str()).or_insert_with(|| toml::Table::new().into()).as_table_mut()
+        if let Some(section) = table.entry(section.as_str()).or_insert_with(|| toml::Table::new().into()).as_table_mut()
         {
             section.insert(key.clone(), value);
         }
@@ -210,10 +207,7 @@ fn apply_variable(config: &mut Config, name: &str, value: &str) -> Result<(), Co
         (Err(_), Some(parsed)) => attempt(parsed)
             .map_err(|e| fail(format!("variable {name}: {}", e.message().lines().next().unwrap_or_default()), None))?,
         (Err(e), None) => {
-            return Err(fail(
-                format!("variable {name}: {}", e.message().lines().next().unwrap_or_default()),
-                None,
-            ));
+            return Err(fail(format!("variable {name}: {}", e.message().lines().next().unwrap_or_default()), None));
         }
     };
     Ok(())
@@ -228,13 +222,14 @@ struct Fault {
 
 /// Ranges and contradictions.
 fn check(config: &Config) -> Result<(), Fault> {
-    let Config { store, http, tls, rtmp, engine, programme, hls, drain, log, srt, webrtc, metrics, outgoing: _ } = config;
+    let Config { store, http, tls, rtmp, engine, programme, hls, drain, log, srt, webrtc, metrics, outgoing: _ } =
+        config;
     if store.dir.as_os_str().is_empty() {
         return Err(fault("store", "dir", "is empty", "name the state directory"));
     }
     let seconds = [
-        ("http", "header_timeout_seconds", http.header_timeout_seconds, 0.1, 600.0),
-        ("http", "write_timeout_seconds", http.write_timeout_seconds, 1.0, 600.0),
+        ("http", "head_timeout_seconds", http.head_timeout_seconds, 0.1, 600.0),
+        ("http", "stall_timeout_seconds", http.stall_timeout_seconds, 1.0, 600.0),
         // The engine works on whole GOPs of up to 2 s; ten of them in memory are the most that failover can use.
         ("programme", "delay_seconds", programme.delay_seconds, 0.0, 20.0),
         ("programme", "loss_timeout_seconds", programme.loss_timeout_seconds, 0.1, 60.0),
@@ -250,7 +245,9 @@ fn check(config: &Config) -> Result<(), Fault> {
     }
     let counts = [
         ("http", "max_connections", http.max_connections, 1, 1_000_000),
+        ("http", "max_connections_per_address", http.max_connections_per_address, 0, 1_000_000),
         ("rtmp", "max_connections", rtmp.max_connections, 1, 100_000),
+        ("rtmp", "max_connections_per_address", rtmp.max_connections_per_address, 0, 100_000),
         ("engine", "memory_limit_mb", engine.memory_limit_mb, 128, 1 << 20),
         // Six segments are what a player holds back at most; 4096 of a 6 Mbps rendition are 6 GB.
         ("hls", "memory_segments", hls.memory_segments, 6, 4_096),
@@ -266,8 +263,9 @@ fn check(config: &Config) -> Result<(), Fault> {
         })?;
     }
     for origin in http.cors.iter().filter(|o| *o != "*") {
-        check_origin(origin)
-            .map_err(|why| fault("http", "cors", &format!("{why}: `{origin}`"), "write origins as `https://example.org`, or \"*\""))?;
+        check_origin(origin).map_err(|why| {
+            fault("http", "cors", &format!("{why}: `{origin}`"), "write origins as `https://example.org`, or \"*\"")
+        })?;
     }
     if tls.certificate.is_some() != tls.key.is_some() {
         let (have, need) = if tls.certificate.is_some() { ("certificate", "key") } else { ("key", "certificate") };

@@ -22,15 +22,33 @@ fn an_empty_file_means_the_defaults() {
 #[test]
 fn a_mistake_is_shown_with_its_place_and_a_suggestion() {
     let cases = [
-        ("[http]\nlisten = \"127.0.0.1:0\"\n  lisen = 1\n", "line 3, column 3: unknown key `lisen` in [http]; did you mean `listen`?"),
+        (
+            "[http]\nlisten = \"127.0.0.1:0\"\n  lisen = 1\n",
+            "line 3, column 3: unknown key `lisen` in [http]; did you mean `listen`?",
+        ),
         ("\n[htp]\n", "line 2, column 2: unknown section [htp]; did you mean [http]?"),
-        ("[http]\ndvr_window_seconds = 5", "line 2, column 1: unknown key `dvr_window_seconds` in [http]; did you mean `dvr_window_seconds` in [hls]?"),
+        (
+            "[http]\ndvr_window_seconds = 5",
+            "line 2, column 1: unknown key `dvr_window_seconds` in [http]; did you mean `dvr_window_seconds` in [hls]?",
+        ),
         ("listen = \"x\"", "line 1, column 1: unknown key `listen`; did you mean `listen` in [http]?"),
         ("rtmp = 5", "line 1, column 1: `rtmp` is a section: write [rtmp] and its keys below it"),
-        ("[programme]\n# ö\ndelay_seconds = 99.0", "line 3, column 1: programme.delay_seconds is 99; write 0 to 20 seconds"),
-        ("[tls]\nkey = \"k.pem\"", "line 2, column 1: tls.key stands without `certificate`; a certificate and its key go together"),
-        ("[http]\ncors = [\"example.org\"]", "line 2, column 1: http.cors does not begin with https:// or http://: `example.org`; write origins as `https://example.org`, or \"*\""),
-        ("[http]\nlisten = \"127.0.0.1:1935\"", "line 1, column 2: rtmp.listen is taken by http.listen (127.0.0.1:1935); give each listener a port of its own"),
+        (
+            "[programme]\n# ö\ndelay_seconds = 99.0",
+            "line 3, column 1: programme.delay_seconds is 99; write 0 to 20 seconds",
+        ),
+        (
+            "[tls]\nkey = \"k.pem\"",
+            "line 2, column 1: tls.key stands without `certificate`; a certificate and its key go together",
+        ),
+        (
+            "[http]\ncors = [\"example.org\"]",
+            "line 2, column 1: http.cors does not begin with https:// or http://: `example.org`; write origins as `https://example.org`, or \"*\"",
+        ),
+        (
+            "[http]\nlisten = \"127.0.0.1:1935\"",
+            "line 1, column 2: rtmp.listen is taken by http.listen (127.0.0.1:1935); give each listener a port of its own",
+        ),
     ];
     for (text, message) in cases {
         let shown = fails(text);
@@ -115,7 +133,8 @@ fn the_examples_in_the_file_are_valid_too() {
         if let Some(name) = line.strip_prefix('[').and_then(|l| l.strip_suffix(']')) {
             section = name;
         }
-        let Some(example) = line.strip_prefix("# ").filter(|l| l.split_once(" = ").is_some_and(|(k, _)| !k.contains(' ')))
+        let Some(example) =
+            line.strip_prefix("# ").filter(|l| l.split_once(" = ").is_some_and(|(k, _)| !k.contains(' ')))
         else {
             continue;
         };
