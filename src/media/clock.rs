@@ -117,7 +117,8 @@ impl SimClock {
             let mut state = self.lock();
             let next = state.sleepers.keys().next().map(|&(at, _)| at).filter(|&at| at <= target);
             state.now = state.now.max(next.unwrap_or(target));
-            let later = state.sleepers.split_off(&(state.now + Dur::from_flicks(1), 0));
+            let after = (state.now + Dur::from_flicks(1), 0);
+            let later = state.sleepers.split_off(&after);
             (std::mem::replace(&mut state.sleepers, later), next.is_some())
         };
         // Outside the lock: a waker may poll at once and ask the clock.
