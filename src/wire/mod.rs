@@ -3,4 +3,6 @@
 pub mod amf0;
 pub mod bitstream;
 pub mod flv;
+pub mod language;
+pub mod mp4;
 pub mod rtmp;
