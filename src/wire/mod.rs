@@ -4,4 +4,5 @@
 
 pub mod bitstream;
 pub mod language;
+pub mod m3u8;
 pub mod mp4;
