@@ -3,9 +3,71 @@
 //! **Data flow.** `Packet`s of one rendition → [`Part`]s → [`Segment`]s. Timestamps are the event's timeline (Unix
 //! time in flicks) and go into `tfdt` as they are.
 
-use crate::media::{Dur, Track, Ts};
+mod packager;
+pub mod playlist;
+mod source;
+mod track;
+pub mod window;
+
+pub use packager::Packager;
+pub use source::SourcePackager;
+pub use track::PackageError;
+pub use window::{Change, Entry, Reach, Resume, Segment, Window, WindowLimits};
+
+use crate::media::{Dur, Grid, Track, Ts};
 use bytes::Bytes;
 use std::sync::Arc;
+
+/// How a rendition is cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cut {
+    /// On the event's grid, as everything that the engine makes.
+    Grid(Grid),
+    /// At the source's own key frames.
+    Source(SourceTargets),
+}
+
+impl Cut {
+    /// What a segment lasts: exactly on the grid; at least, up to the next key frame, for a source.
+    pub fn segment(&self) -> Dur {
+        match self {
+            Cut::Grid(grid) => grid.segment(),
+            Cut::Source(targets) => targets.segment,
+        }
+    }
+
+    /// PART-TARGET: no part is longer.
+    pub fn part_target(&self) -> Dur {
+        match self {
+            Cut::Grid(grid) => grid.part_target(),
+            Cut::Source(targets) => targets.part,
+        }
+    }
+}
+
+/// Targets for a rendition that is cut where its source allows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SourceTargets {
+    /// A segment ends at the first key frame at or beyond this.
+    pub segment: Dur,
+    /// No part is longer; parts hold whole frames.
+    pub part: Dur,
+}
+
+impl SourceTargets {
+    /// Frame rate that is assumed while a source has not told its own.
+    const DEFAULT_RATE: (u32, u32) = (25, 1);
+
+    /// For a source of that frame rate: segments of 2 s, parts of the whole number of frames nearest to ⅓ s, with a
+    /// quarter of a frame more for sources whose clock counts in milliseconds (RTMP).
+    pub fn for_rate(rate: Option<(u32, u32)>) -> SourceTargets {
+        let (n, d) = rate.filter(|&(n, d)| n > 0 && d > 0).unwrap_or(Self::DEFAULT_RATE);
+        // Beyond these it is no frame rate but a broken header.
+        let fps = (f64::from(n) / f64::from(d)).clamp(1.0, 240.0);
+        let frames = (fps / 3.0).round().max(1.0);
+        SourceTargets { segment: Dur::from_secs(2), part: Dur::from_secs_f64((frames + 0.25) / fps) }
+    }
+}
 
 /// What a rendition is in the multivariant playlist.
 #[derive(Clone, Debug, PartialEq)]
@@ -54,10 +116,26 @@ pub struct Init {
     pub data: Bytes,
 }
 
+impl Init {
+    /// A stored initialisation segment, after a restart.
+    ///
+    /// # Errors
+    /// When the bytes are none that this packager wrote.
+    pub fn restore(version: u32, data: Bytes) -> Result<Init, PackageError> {
+        let rendition = || format!("init-{version}.mp4");
+        let track = crate::wire::mp4::read_init(&data)
+            .map_err(|source| PackageError::Init { rendition: rendition(), source })?;
+        let codecs = crate::wire::bitstream::codecs(&track.media)
+            .map_err(|source| PackageError::Codecs { rendition: rendition(), source })?;
+        Ok(Init { version, track: Arc::new(track), codecs, data })
+    }
+}
+
 /// A CMAF chunk: one `moof` and `mdat` (with `styp` before it where it begins a segment).
 #[derive(Clone, Debug)]
 pub struct Part {
-    /// Its place in the segment, from 0.
+    /// Its place in the segment, from 0. On the grid it is the part's place there, so a number is left out where
+    /// frames are missing.
     pub index: u32,
     /// Presentation time of its first sample, on the event's timeline.
     pub start: Ts,
@@ -74,6 +152,8 @@ pub struct Part {
 pub enum Output {
     /// A new header: the first one, or a changed format. What follows refers to it.
     Init(Arc<Init>),
+    /// TARGETDURATION of a source rendition, in seconds, before its first [`Output::SegmentEnd`]. The grid needs none.
+    Target(u32),
     /// A segment begins. `discontinuity` when its format or timeline does not continue the one before.
     SegmentStart {
         /// Its number: floor(timeline ÷ segment) since 1970; for a source rendition counted on from its first.
@@ -87,7 +167,7 @@ pub enum Output {
     Part(Part),
     /// The segment begun last is complete.
     SegmentEnd {
-        /// Its duration.
+        /// Its duration; what is missing in it included.
         duration: Dur,
         /// Size and offset within the segment of its first key frame with its header, for I-frame playlists; video only.
         iframe: Option<IFrame>,

@@ -471,7 +471,6 @@ pub fn paint(
             }
         }
     }
-    drop(planes);
     frame.freeze()
 }
 
