@@ -130,7 +130,8 @@ impl Default for SlateConfig {
 pub struct Limits {
     /// Bytes of address space.
     pub memory: u64,
-    /// One codec call that takes longer than this means a hang: the child is killed.
+    /// One codec call that takes longer than this (of CPU time; four times this of wall time) means a hang: the child
+    /// is killed.
     pub hang: Dur,
 }
 

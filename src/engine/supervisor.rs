@@ -31,8 +31,9 @@ use tokio_util::sync::CancellationToken;
 
 /// How long [`super::Engine::stop`] waits; the child is killed, not asked.
 pub const STOP_LIMIT: Duration = Duration::from_secs(5);
-/// Silence of the child that counts as a hang: fifteen missed reports.
-const SILENCE_LIMIT: Duration = Duration::from_millis(1500);
+/// Silence of the child that counts as a hang: twenty-five missed reports. Codec calls that hang are reported, so this is
+/// for a process that is stopped as a whole.
+const SILENCE_LIMIT: Duration = Duration::from_millis(2500);
 /// As [`SILENCE_LIMIT`] until its first message: loading libav and opening encoders takes 60 ms on an idle machine.
 const START_LIMIT: Duration = Duration::from_secs(5);
 /// How often the child is told that the daemon lives.

@@ -14,11 +14,27 @@ pub struct Stage {
     clock: SystemClock,
     /// Flicks; 0 while idle.
     since: AtomicI64,
+    /// The process's CPU time when the call began, flicks.
+    cpu: AtomicI64,
+}
+
+/// CPU time of all threads of this process.
+fn cpu_time() -> Dur {
+    let t = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Dur::from_secs(t.tv_sec) + Dur::from_scale(t.tv_nsec, 1_000_000_000)
+}
+
+/// How long a call counts as running. On a busy machine an honest call takes long because it seldom runs, so wall time
+/// alone would kill the innocent: what counts is the CPU time that went by, or, for a call that waits for ever and uses
+/// none, a quarter of the wall time.
+fn counted(wall: Dur, cpu: Dur) -> Dur {
+    wall.min(cpu).max(wall / 4)
 }
 
 impl Stage {
     /// Runs a codec call.
     pub fn work<T>(&self, call: impl FnOnce() -> T) -> T {
+        self.cpu.store(cpu_time().flicks(), Ordering::Relaxed);
         self.since.store(self.clock.now().flicks(), Ordering::Relaxed);
         let result = call();
         self.since.store(0, Ordering::Relaxed);
@@ -74,7 +90,12 @@ impl Shared {
 
     /// A new stage.
     pub fn stage(&self, name: &str) -> Arc<Stage> {
-        let stage = Arc::new(Stage { name: name.to_owned(), clock: self.clock, since: AtomicI64::new(0) });
+        let stage = Arc::new(Stage {
+            name: name.to_owned(),
+            clock: self.clock,
+            since: AtomicI64::new(0),
+            cpu: AtomicI64::new(0),
+        });
         self.stages.lock().unwrap_or_else(PoisonError::into_inner).push(stage.clone());
         stage
     }
@@ -96,13 +117,16 @@ impl Shared {
 
     /// How things are now.
     pub fn report(&self) -> Report {
-        let now = self.clock.now();
+        let (now, cpu) = (self.clock.now(), cpu_time());
         let stages = self.stages.lock().unwrap_or_else(PoisonError::into_inner);
         let busy = stages
             .iter()
             .filter_map(|s| match s.since.load(Ordering::Relaxed) {
                 0 => None,
-                since => Some((now - Ts::from_flicks(since), &s.name)),
+                since => {
+                    let used = cpu - Dur::from_flicks(s.cpu.load(Ordering::Relaxed));
+                    Some((counted(now - Ts::from_flicks(since), used), &s.name))
+                }
             })
             .max_by_key(|b| b.0);
         let (busy, name) = busy.map_or((Dur::ZERO, ""), |(d, n)| (d, n));
@@ -118,5 +142,31 @@ impl Shared {
             corrupt: self.corrupt.load(Ordering::Relaxed),
             levels: self.levels.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_spinning_or_a_stuck_call_counts_and_a_starved_one_does_not() {
+        let ms = Dur::from_millis;
+        assert_eq!(counted(ms(800), ms(1500)), ms(800));
+        assert_eq!(counted(ms(2000), ms(300)), ms(500));
+        assert_eq!(counted(ms(4000), ms(0)), ms(1000));
+    }
+
+    #[test]
+    fn a_call_in_progress_is_reported_and_a_finished_one_is_not() {
+        let (tx, _rx) = std::sync::mpsc::sync_channel(1);
+        let shared = Shared::new(tx, SystemClock::new());
+        let stage = shared.stage("decode");
+        stage.work(|| {
+            std::thread::sleep(std::time::Duration::from_millis(60));
+            let report = shared.report();
+            assert!(report.busy_ms >= 14 && report.busy_stage == "decode", "{report:?}");
+        });
+        assert_eq!(shared.report().busy_ms, 0);
     }
 }
