@@ -1,6 +1,6 @@
 //! The engine with its real child process, real time and real codecs; sources are made by the ffmpeg command.
 
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use ac_ffmpeg::format::{demuxer::Demuxer, io::IO};
 use boothcast::engine::protocol::{FromEngine, InPacket, Report};
@@ -295,6 +295,7 @@ fn check_sync(video: &[Packet], audio: &[Packet]) -> usize {
     let (start, pcm) = sound(audio);
     let offset = (start - zero).as_secs_f64();
     let beeps = onsets(pcm.iter().enumerate().map(|(i, s)| (offset + i as f64 / 48_000.0, s.abs() > 0.1)));
+    println!("flashes {flashes:.3?}, beeps {beeps:.3?}");
     let mut pairs = 0;
     for flash in &flashes {
         let near = beeps.iter().map(|b| b - flash).min_by(|a, b| a.abs().total_cmp(&b.abs()));
@@ -326,6 +327,7 @@ fn run_unpaced(config: EngineConfig, packets: Vec<Packet>) -> Made {
     let mut tracks: BTreeMap<u16, Arc<Track>> = BTreeMap::new();
     let mut made = Made { got: BTreeMap::new(), report: Report::default() };
     let grid = config.grid;
+    boothcast::engine::worker::av::set_log(|_| {});
     transcode(config, packets, |message| match message {
         FromEngine::Track(track) => {
             tracks.insert(track.id.0, track);
@@ -463,7 +465,8 @@ async fn live_output_keeps_every_slot_and_a_killed_child_leaves_no_hole() {
     let killed = run.clock.now();
     rustix::process::kill_process(rustix::process::Pid::from_raw(pid as i32).unwrap(), rustix::process::Signal::KILL)
         .unwrap();
-    run.play(source.at(at)).await;
+    // The encoder reconnects: another run of the input.
+    run.play(source.at(at).into_iter().map(|p| Packet { epoch: 2, ..p }).collect()).await;
     run.wait(Dur::from_secs(2)).await;
     let status = run.engine.status().borrow().clone();
     assert_eq!(status.restarts, 1, "{status:?}");

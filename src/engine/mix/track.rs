@@ -16,6 +16,11 @@ use std::collections::VecDeque;
 /// A timestamp that deviates by more than this from counting is a jump: three times an AAC frame's rounding and well
 /// below what is seen against the picture.
 const JUMP: Dur = Dur::from_millis(60);
+/// A smaller deviation that stays beyond [`STEADY`] on the same side for this many blocks is a jump too: a splice or a loop
+/// of the source, not jitter.
+const STEADY_BLOCKS: u32 = 6;
+/// See [`STEADY_BLOCKS`]: more than containers round, less than is noticed.
+const STEADY: Dur = Dur::from_millis(6);
 /// Part of each block's deviation that moves the mapping: a time constant of about 30 blocks, 0.6 s of AAC.
 const FOLLOW: f64 = 1.0 / 30.0;
 /// How many output blocks a position error takes to be worked off.
@@ -50,6 +55,10 @@ pub struct TrackLine {
     last_read: [f32; 2],
     /// Within an overlap that is being trimmed: to the sample, not only down to a jump's size.
     trimming: bool,
+    /// Blocks in a row that deviated to the same side; negative for early ones.
+    steady: i32,
+    /// The next block begins another run of the input: its timestamp holds to the millisecond.
+    splice: bool,
 }
 
 impl TrackLine {
@@ -67,6 +76,8 @@ impl TrackLine {
             capacity: capacity.to_scale(rate).max(0) as usize,
             last_read: [0.0; 2],
             trimming: false,
+            steady: 0,
+            splice: false,
         }
     }
 
@@ -101,6 +112,11 @@ impl TrackLine {
         self.position = None;
     }
 
+    /// Another run of the input begins with the next block.
+    pub fn splice(&mut self) {
+        self.splice = true;
+    }
+
     /// Appends interleaved stereo whose first sample sounds at `pts`.
     pub fn write(&mut self, pts: Ts, mut stereo: &[f32]) {
         if stereo.len() < 2 {
@@ -113,8 +129,14 @@ impl TrackLine {
         }
         let off = (pts - self.epoch).as_secs_f64() - self.time_of(self.end() as f64);
         let mut fade_in = fresh;
-        let trim = self.trimming && off < 0.0;
-        if off.abs() <= JUMP.as_secs_f64() && !trim {
+        self.steady = match off {
+            o if o > STEADY.as_secs_f64() => self.steady.max(0) + 1,
+            o if o < -STEADY.as_secs_f64() => self.steady.min(0) - 1,
+            _ => 0,
+        };
+        let new_run = std::mem::take(&mut self.splice) && off.abs() > 0.001;
+        let splice = new_run || self.steady.unsigned_abs() >= STEADY_BLOCKS || (self.trimming && off < 0.0);
+        if off.abs() <= JUMP.as_secs_f64() && !splice {
             self.origin += off * FOLLOW;
         } else if off > GAP_LIMIT.as_secs_f64() || off < -GAP_LIMIT.as_secs_f64() {
             self.begin(pts);
@@ -135,6 +157,9 @@ impl TrackLine {
             fade_in = true;
         }
         self.trimming = false;
+        if splice {
+            self.steady = 0;
+        }
         let start = self.samples.len();
         self.samples.extend(stereo.iter().take(stereo.len() / 2 * 2));
         if fade_in {
@@ -373,6 +398,26 @@ mod tests {
         assert!(steps(&out) < 0.03, "a step of {}", steps(&out));
         let expected = (60 * 1024 + 4800 - 9600) / 1024;
         assert!((place - expected as i64).abs() <= 2, "{place} blocks of {expected}");
+    }
+
+    #[test]
+    fn a_splice_smaller_than_a_jump_is_followed_within_a_quarter_of_a_second_and_jitter_is_not() {
+        let mut line = TrackLine::new(48_000, Dur::from_secs(3));
+        let mut block = SILENCE;
+        let off =
+            |line: &TrackLine, pts: Ts| ((pts - line.epoch).as_secs_f64() - line.time_of(line.end() as f64)).abs();
+        let mut worst = 0.0f64;
+        for n in 0..200i64 {
+            let splice = if n >= 100 { -1000 } else { 0 };
+            let jitter = [300, -380, 100, -20][n as usize % 4];
+            let pts = block_start(0) + Dur::from_scale(n * 1024 + splice, 48_000);
+            if n > 112 || (n > 20 && n < 100) {
+                worst = worst.max(off(&line, pts));
+            }
+            line.write(pts + Dur::from_scale(jitter, 48_000), &[0.1; 2048]);
+            line.read(block_start(n), &mut block);
+        }
+        assert!(worst < 0.004, "{worst}");
     }
 
     #[test]

@@ -296,6 +296,10 @@ impl PictureDecoder {
             to_annexb(&packet.data, &mut unit)?;
             unit
         };
+        if unit.is_empty() {
+            // libav takes an empty packet for the end of the stream and ignores all that follows.
+            return Err(corrupt("empty access unit"));
+        }
         if packet.decode_only {
             if self.hidden.len() >= MAX_HIDDEN {
                 self.hidden.remove(0);
@@ -368,6 +372,7 @@ pub fn decode_still(file: &[u8]) -> Result<VideoFrame, AvError> {
     };
     let mut decoder =
         VideoDecoder::builder(name).map_err(failed)?.set_option("max_pixels", MAX_PIXELS).build().map_err(failed)?;
+    // Not empty: it has a signature.
     decoder.try_push(PacketMut::from(file).freeze()).map_err(corrupt)?;
     decoder.try_flush().map_err(corrupt)?;
     decoder.take().map_err(corrupt)?.ok_or_else(|| corrupt("no picture in the file"))
@@ -721,6 +726,10 @@ impl SoundDecoder {
     /// # Errors
     /// [`AvError::Corrupt`] for this access unit.
     pub fn push(&mut self, packet: &InPacket) -> Result<Vec<Sound>, AvError> {
+        if packet.data.is_empty() {
+            // As with pictures, libav would take it for the end.
+            return Err(corrupt("empty access unit"));
+        }
         let input = PacketMut::from(&packet.data[..])
             .with_time_base(flicks())
             .with_raw_pts(packet.pts.flicks())

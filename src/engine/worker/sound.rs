@@ -71,6 +71,7 @@ struct Source {
     line: Option<TrackLine>,
     meter: Meter,
     block: Box<Block>,
+    epoch: Option<u32>,
     /// Blocks since sound was last there.
     silent: u32,
 }
@@ -157,7 +158,7 @@ impl Mixing {
                     }
                     None => {
                         let (meter, block) = (Meter::default(), Box::new(SILENCE));
-                        let source = Source { track, decoder, line: None, meter, block, silent: ABSENT };
+                        let source = Source { track, decoder, line: None, meter, block, epoch: None, silent: ABSENT };
                         self.sources.insert(index, source);
                     }
                 }
@@ -166,6 +167,11 @@ impl Mixing {
                 let source = packet.track.audio_index().and_then(|i| self.sources.get_mut(&i));
                 let Some(source) = source else { return };
                 let Some(decoder) = &mut source.decoder else { return };
+                if source.epoch.replace(packet.epoch).is_some_and(|e| e != packet.epoch)
+                    && let Some(line) = &mut source.line
+                {
+                    line.splice();
+                }
                 match stage.work(|| decoder.push(&packet)) {
                     Ok(sounds) if !packet.decode_only => {
                         for sound in sounds {

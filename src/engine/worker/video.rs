@@ -297,7 +297,10 @@ impl Decoding {
     fn fill(&mut self, at: Ts, slate: &Frame) -> Option<Frame> {
         let candidate = self.earlier.as_ref().map(|h| Candidate { pts: h.picture.pts, fresh: h.fresh });
         let take_later = match &self.later {
-            Some(later) if candidate.is_none() => later.pts - at <= AHEAD,
+            // Before anything was shown the first picture stands in for those before it, rather than the slate.
+            Some(later) if candidate.is_none() => {
+                later.pts - at <= if self.showing_slate { self.grid.frame() / 2 } else { AHEAD }
+            }
             Some(later) => schedule::choose(self.grid.frame(), at, candidate, later.pts) == Choice::Later,
             None => false,
         };
