@@ -15,8 +15,12 @@ const TICK = 150
 const STALL_AFTER = 350
 /** A standstill this long is not going to end by itself: jump over a hole, to the live edge. */
 const JUMP_AFTER = 2500
-/** … and this long: load everything anew. */
+/** … and this long without anything arriving either: load everything anew. Doubled with each try that fails… */
 const RELOAD_AFTER = 5500
+/** … up to this. */
+const RELOAD_MAX = 22_000
+/** Data may arrive and yet not play: a standstill this many times longer is ended regardless. */
+const RELOAD_REGARDLESS = 2.5
 /** While draining, the end of what is held is reached when playback stands still for this long at the edge… */
 const DRAINED_AT_EDGE = 300
 /** … or this long before it, since the rest is still served for a hold-back time but may not arrive. */
@@ -84,6 +88,8 @@ export class Playback {
   #failures = 0
   #lastPosition = -1
   #lastProgress = 0
+  #lastActivity = 0
+  #reloadAfter = RELOAD_AFTER
   #lastMediaError = -Infinity
   #healthySince = 0
   #retryTimer: number | null = null
@@ -227,6 +233,9 @@ export class Playback {
           this.#lastProgress = this.now()
           this.host.onChange()
           if (this.wanted) void this.#tryPlay()
+        },
+        onActivity: () => {
+          if (current()) this.#lastActivity = this.now()
         },
         onTracks: () => {
           if (current()) this.host.onChange()
@@ -372,6 +381,7 @@ export class Playback {
         this.#healthySince = now
       }
       if (!this.#broken && this.#shown && this.#failures > 0 && now - this.#healthySince > HEALTHY_AFTER) this.#failures = 0
+      if (this.#shown) this.#reloadAfter = RELOAD_AFTER
       if (!this.#broken && this.#shown) this.host.onError(null)
     }
     const still = now - this.#lastProgress
@@ -393,7 +403,9 @@ export class Playback {
       this.counters.stalls += 1
       this.#healthySince = now
     }
-    if (still > RELOAD_AFTER) {
+    const quiet = now - this.#lastActivity
+    if (still > this.#reloadAfter && (quiet > this.#reloadAfter || still > this.#reloadAfter * RELOAD_REGARDLESS)) {
+      this.#reloadAfter = Math.min(RELOAD_MAX, this.#reloadAfter * 2)
       this.reload()
     } else if (still > JUMP_AFTER && !this.#jumped && this.#shown) {
       this.#jumped = true

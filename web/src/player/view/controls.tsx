@@ -1,5 +1,5 @@
 import { useState } from 'preact/hooks'
-import { t, translation } from '../../i18n'
+import { locale, t, translation } from '../../i18n'
 import { Icon, type IconName } from '../../ui/icons'
 import { Menu } from '../../ui/menu'
 import { DVR_MINIMUM, type PlayerCore, type Snapshot } from '../core'
@@ -38,7 +38,7 @@ function ControlButton(props: { icon: IconName; label: string; class?: string; p
 
 /** The wall clock of the event at a moment, in the viewer's own zone. */
 function clockAt(date: number | null): string | null {
-  return date === null ? null : new Intl.DateTimeFormat(translation.value.language, { timeStyle: 'medium' }).format(date)
+  return date === null ? null : new Intl.DateTimeFormat(locale(), { timeStyle: 'medium' }).format(date)
 }
 
 function SeekBar({ core, snapshot }: { core: PlayerCore; snapshot: Snapshot }) {
@@ -96,7 +96,7 @@ function LiveButton({ core, snapshot }: { core: PlayerCore; snapshot: Snapshot }
   const { latency, atLive, behind } = snapshot.time
   const paused = snapshot.playback === 'paused'
   const live = atLive && !paused
-  const seconds = latency === null ? '' : new Intl.NumberFormat(translation.value.language, { maximumFractionDigits: 1, minimumFractionDigits: 1 }).format(latency)
+  const seconds = latency === null ? '' : new Intl.NumberFormat(locale(), { maximumFractionDigits: 1, minimumFractionDigits: 1 }).format(latency)
   const delay = latency === null ? '' : t('player.live_latency', { seconds })
   return (
     <button
