@@ -136,3 +136,8 @@ export async function accessibilityFaults(page: Page): Promise<string[]> {
 interface AxeResult {
   violations: { id: string; impact: string; nodes: { target: string[]; failureSummary: string }[] }[]
 }
+
+/** Until what was drawn is on screen: two frames and the longest transition of the tokens. */
+export async function settle(page: Page): Promise<void> {
+  await page.evaluate(() => new Promise<void>((done) => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done, 150)))))
+}

@@ -102,13 +102,13 @@ function LiveButton({ core, snapshot }: { core: PlayerCore; snapshot: Snapshot }
     <button
       type="button"
       class={`control live${live ? ' live-on' : ''}`}
-      // The number changes several times a second: it is in the title and on screen, not in the name.
-      aria-label={live ? t('player.live_at_edge') : t('player.go_live')}
       title={delay}
       onClick={() => core.goLive()}
     >
       <span class="live-dot" aria-hidden="true" />
       <span class="live-word">{t('player.live')}</span>
+      <span class="visually-hidden">: {live ? t('player.live_at_edge') : t('player.go_live')}</span>
+      {/* Changes several times a second: on screen and in the title, not in the name that is read out. */}
       <span class="live-delay" aria-hidden="true">
         {latency === null ? '' : live ? `${seconds} s` : `−${clockText(Math.max(behind, latency))}`}
       </span>

@@ -77,6 +77,23 @@ function pageFor(snapshot: Snapshot): Page | null {
   }
 }
 
+/** The manager's words: the first line is the title, what follows is set smaller. */
+function OwnWords({ text }: { text: string }) {
+  const [title, ...rest] = text.trim().split('\n')
+  return (
+    <>
+      <p class="cover-title cover-own" dir="auto">
+        {title}
+      </p>
+      {rest.length > 0 && (
+        <p class="cover-text cover-own" dir="auto">
+          {rest.join('\n')}
+        </p>
+      )}
+    </>
+  )
+}
+
 /** What stands in place of the picture while there is none: the event's own image or words, else ours. */
 export function Cover({ snapshot }: { snapshot: Snapshot }) {
   const { event, phase, error } = snapshot
@@ -93,7 +110,7 @@ export function Cover({ snapshot }: { snapshot: Snapshot }) {
           <p class="cover-text">{page.title}</p>
         ) : own ? (
           // With a picture, the words are its alternative text already.
-          !image && <p class="cover-title cover-own" dir="auto">{own}</p>
+          !image && <OwnWords text={own} />
         ) : (
           !image && (
             <>
