@@ -34,7 +34,7 @@ export function launch(allowSound = true): Promise<Browser> {
     args: [
       '--headless=new', '--no-sandbox', '--disable-quic', '--no-first-run', '--disable-background-networking',
       '--disable-component-update', '--disable-sync', '--disable-gpu',
-      ...(allowSound ? ['--autoplay-policy=no-user-gesture-required'] : []),
+      `--autoplay-policy=${allowSound ? 'no-user-gesture-required' : 'document-user-activation-required'}`,
     ],
   })
 }

@@ -109,6 +109,8 @@ test('without permission for sound it plays silently and offers the sound', asyn
   const strict = await launch(false)
   try {
     const page = await open(strict, `${daemon.origin}/watch/silent`)
+    // To ask the page anything counts as the viewer's touch: it must have begun to play before.
+    await sleep(within(3000))
     const now = await until(page, 'playing', (one) => one.playback === 'playing' && one.decoded_frames > 5)
     expect(now.muted).toBe(true)
     await page.getByRole('button', { name: 'Turn on the sound' }).click()
