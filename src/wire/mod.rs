@@ -1,7 +1,8 @@
-//! Formats and protocols without IO: bytes in, values out, and back.
-//!
-//! Depends on `media` alone.
+//! Formats and protocols without IO: bytes in, values out, and back. Depends on `media` alone.
 
+pub mod amf0;
 pub mod bitstream;
+pub mod flv;
 pub mod language;
 pub mod mp4;
+pub mod rtmp;
