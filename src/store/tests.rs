@@ -1,5 +1,5 @@
 use super::*;
-use crate::media::InputName;
+use crate::media::{InputName, Ts};
 use tempfile::TempDir;
 use time::macros::datetime;
 
