@@ -4,5 +4,6 @@ pub mod amf0;
 pub mod bitstream;
 pub mod flv;
 pub mod language;
+pub mod m3u8;
 pub mod mp4;
 pub mod rtmp;
