@@ -7,11 +7,11 @@
 //! **Reload** (SIGHUP). Certificates and the configuration file are read again; a file that does not parse changes
 //! nothing. Keys that need a restart are named in the log.
 
-mod admission;
 mod event;
-pub mod ladder;
-mod live;
+mod ladder;
 mod pipeline;
+mod registry;
 mod server;
+mod shape;
 
-pub use server::{RunError, run};
+pub use server::{Reload, RunError, run};
