@@ -14,7 +14,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("media", &[]),
     ("task", &["media"]),
     ("config", &[]),
-    ("store", &[]),
+    ("store", &["media"]),
     ("hub", &["media"]),
     ("wire", &["media"]),
     ("net", &["media", "task"]),

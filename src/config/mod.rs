@@ -76,12 +76,14 @@ pub struct Http {
     pub cors: Vec<String>,
     /// Addresses of reverse proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed.
     pub trusted_proxies: Vec<IpAddr>,
-    /// Open connections, HTTP and HTTPS together; more are closed at once.
+    /// Open connections of a listener; more are told so and closed.
     pub max_connections: u32,
-    /// How long a client may take to send a request's header.
-    pub header_timeout_seconds: f64,
-    /// How long a client may leave sent data unacknowledged before it is disconnected.
-    pub write_timeout_seconds: f64,
+    /// The same for one client: an IPv4 address or an IPv6 /64. 0 means no limit, for a listener behind a proxy.
+    pub max_connections_per_address: u32,
+    /// How long a client may take to send a request's head, and how long an idle connection is kept.
+    pub head_timeout_seconds: f64,
+    /// How long an answer may make no progress before its client is disconnected.
+    pub stall_timeout_seconds: f64,
 }
 
 /// `[tls]`. Reloaded, and the files are read again when they change.
@@ -107,8 +109,10 @@ pub struct Rtmp {
     /// RTMPS with the certificate of `[tls]`; none: no such listener.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls_listen: Option<SocketAddr>,
-    /// Open connections, RTMP and RTMPS together; more are closed at once.
+    /// Open connections of a listener; more are closed at once.
     pub max_connections: u32,
+    /// The same for one client: an IPv4 address or an IPv6 /64. 0 means no limit.
+    pub max_connections_per_address: u32,
 }
 
 /// `[srt]`. Needs a restart.
@@ -309,15 +313,16 @@ impl Default for Http {
             cors: vec!["*".to_owned()],
             trusted_proxies: Vec::new(),
             max_connections: 20_000,
-            header_timeout_seconds: 10.0,
-            write_timeout_seconds: 30.0,
+            max_connections_per_address: 1_000,
+            head_timeout_seconds: 20.0,
+            stall_timeout_seconds: 30.0,
         }
     }
 }
 
 impl Default for Rtmp {
     fn default() -> Self {
-        Rtmp { listen: any(1935), tls_listen: None, max_connections: 1_000 }
+        Rtmp { listen: any(1935), tls_listen: None, max_connections: 1_000, max_connections_per_address: 100 }
     }
 }
 
@@ -381,14 +386,15 @@ impl Default for Drain {
 }
 
 /// Keys that SIGHUP does not apply, as `section` or `section.key`.
-const RESTART: [&str; 12] = [
+const RESTART: [&str; 13] = [
     "store",
     "http.listen",
     "http.tls_listen",
     "http.trusted_proxies",
     "http.max_connections",
-    "http.header_timeout_seconds",
-    "http.write_timeout_seconds",
+    "http.max_connections_per_address",
+    "http.head_timeout_seconds",
+    "http.stall_timeout_seconds",
     "rtmp",
     "srt",
     "webrtc",

@@ -228,8 +228,8 @@ fn check(config: &Config) -> Result<(), Fault> {
         return Err(fault("store", "dir", "is empty", "name the state directory"));
     }
     let seconds = [
-        ("http", "header_timeout_seconds", http.header_timeout_seconds, 0.1, 600.0),
-        ("http", "write_timeout_seconds", http.write_timeout_seconds, 1.0, 600.0),
+        ("http", "head_timeout_seconds", http.head_timeout_seconds, 0.1, 600.0),
+        ("http", "stall_timeout_seconds", http.stall_timeout_seconds, 1.0, 600.0),
         // The engine works on whole GOPs of up to 2 s; ten of them in memory are the most that failover can use.
         ("programme", "delay_seconds", programme.delay_seconds, 0.0, 20.0),
         ("programme", "loss_timeout_seconds", programme.loss_timeout_seconds, 0.1, 60.0),
@@ -245,7 +245,9 @@ fn check(config: &Config) -> Result<(), Fault> {
     }
     let counts = [
         ("http", "max_connections", http.max_connections, 1, 1_000_000),
+        ("http", "max_connections_per_address", http.max_connections_per_address, 0, 1_000_000),
         ("rtmp", "max_connections", rtmp.max_connections, 1, 100_000),
+        ("rtmp", "max_connections_per_address", rtmp.max_connections_per_address, 0, 100_000),
         ("engine", "memory_limit_mb", engine.memory_limit_mb, 128, 1 << 20),
         // Six segments are what a player holds back at most; 4096 of a 6 Mbps rendition are 6 GB.
         ("hls", "memory_segments", hls.memory_segments, 6, 4_096),

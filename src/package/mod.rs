@@ -3,8 +3,14 @@
 //! **Data flow.** `Packet`s of one rendition → [`Part`]s → [`Segment`]s. Timestamps are the event's timeline (Unix
 //! time in flicks) and go into `tfdt` as they are.
 
+mod packager;
+mod source;
+mod track;
 pub mod window;
 
+pub use packager::Packager;
+pub use source::SourcePackager;
+pub use track::PackageError;
 pub use window::{Change, Entry, Reach, Resume, Segment, Window, WindowLimits};
 
 use crate::media::{Dur, Grid, Track, Ts};
@@ -130,6 +136,8 @@ pub struct Part {
 pub enum Output {
     /// A new header: the first one, or a changed format. What follows refers to it.
     Init(Arc<Init>),
+    /// TARGETDURATION of a source rendition, in seconds, before its first [`Output::SegmentEnd`]. The grid needs none.
+    Target(u32),
     /// A segment begins. `discontinuity` when its format or timeline does not continue the one before.
     SegmentStart {
         /// Its number: floor(timeline ÷ segment) since 1970; for a source rendition counted on from its first.

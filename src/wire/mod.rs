@@ -1,3 +1,7 @@
-//! Formats and protocols without IO: bytes in, values out, and back. Depends on `media` alone.
+//! Formats and protocols without IO: bytes in, values out, and back.
+//!
+//! Depends on `media` alone.
 
 pub mod bitstream;
+pub mod language;
+pub mod mp4;

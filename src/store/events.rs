@@ -1,0 +1,422 @@
+//! Events.
+
+use super::model::{Event, EventId, Input, Inputs, Keys, Selection, Settings, Status};
+use super::secret::{Purpose, new_id, new_nonce, new_stream_key};
+use super::{Secret, Store, StoreError, from_millis, rounded, to_millis};
+use crate::media::InputName;
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Row, Sqlite, Transaction};
+use time::OffsetDateTime;
+
+/// Reads events with both their inputs, one row each. A macro, since sqlx takes only literals as statements.
+macro_rules! select {
+    ($rest:literal) => {
+        concat!(
+            "SELECT e.id, e.revision, e.status, e.status_changed_at, e.started_at, e.ended_at, e.input_selection, ",
+            "e.preview_nonce, e.settings, e.created_at, e.updated_at, m.key_set_at AS main_set, ",
+            "m.takeover AS main_takeover, b.key_set_at AS backup_set, b.takeover AS backup_takeover ",
+            "FROM events e JOIN inputs m ON m.event = e.id AND m.input = 'main' ",
+            "JOIN inputs b ON b.event = e.id AND b.input = 'backup' ",
+            $rest
+        )
+    };
+}
+
+/// Where a list goes on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cursor {
+    /// Creation of the last event shown, in Unix milliseconds.
+    pub created_at: i64,
+    /// Its id.
+    pub id: String,
+}
+
+/// One page of a list, newest first.
+#[derive(Clone, Debug)]
+pub struct Page {
+    /// The events.
+    pub items: Vec<Event>,
+    /// Where the next page begins; none when this is the last.
+    pub next: Option<Cursor>,
+}
+
+/// What became of a request to change the status.
+#[derive(Clone, Debug)]
+pub enum StatusChange {
+    /// Changed; the former status beside it.
+    Done(Event, Status),
+    /// It has that status already.
+    Same(Event),
+    /// Not from the status that it has.
+    Refused(Event),
+    /// No such event.
+    Missing,
+}
+
+/// What became of a request to change an event.
+#[derive(Clone, Debug)]
+pub enum Change<E> {
+    /// Changed, or the same already.
+    Done(Event),
+    /// The caller's check said no.
+    Refused(E),
+    /// No such event.
+    Missing,
+}
+
+/// Whose key a publisher has shown.
+#[derive(Clone, Debug)]
+pub struct KeyOwner {
+    /// The event.
+    pub event: Event,
+    /// Which of its inputs.
+    pub input: InputName,
+}
+
+impl Store {
+    /// Makes an event, `inactive`, with its keys, which are not to be had again.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn create_event(&self, settings: &Settings, now: OffsetDateTime) -> Result<(Event, Keys), StoreError> {
+        let id = new_id();
+        let at = to_millis(now);
+        let keys = Keys { main: new_stream_key(), backup: new_stream_key() };
+        let mut tx = self.write().await?;
+        sqlx::query(
+            "INSERT INTO events (id, revision, name, status, status_changed_at, input_selection, preview_nonce, settings, \
+             created_at, updated_at) VALUES (?, 1, ?, ?, ?, ?, ?, ?, ?, ?)",
+        )
+        .bind(&id)
+        .bind(&settings.name)
+        .bind(Status::Inactive.as_str())
+        .bind(at)
+        .bind(Selection::Auto.as_str())
+        .bind(&new_nonce()[..])
+        .bind(self.encode(settings)?)
+        .bind(at)
+        .bind(at)
+        .execute(&mut *tx)
+        .await
+        .map_err(|e| self.fault(e))?;
+        for (input, key) in [(InputName::Main, &keys.main), (InputName::Backup, &keys.backup)] {
+            sqlx::query("INSERT INTO inputs (event, input, key_hash, key_set_at, takeover) VALUES (?, ?, ?, ?, 0)")
+                .bind(&id)
+                .bind(input.as_str())
+                .bind(self.key_hash(key.expose()))
+                .bind(at)
+                .execute(&mut *tx)
+                .await
+                .map_err(|e| self.fault(e))?;
+        }
+        let event = self.read_event(&mut tx, &id).await?;
+        tx.commit().await.map_err(|e| self.fault(e))?;
+        // Read back within the transaction that wrote it.
+        let event = event.ok_or_else(|| self.corrupt("an event vanished as it was made"))?;
+        Ok((event, keys))
+    }
+
+    /// One event.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn event(&self, id: &EventId) -> Result<Option<Event>, StoreError> {
+        let row = sqlx::query(select!("WHERE e.id = ?")).bind(id.as_str()).fetch_optional(&self.pool).await;
+        row.map_err(|e| self.fault(e))?.map(|row| self.event_of(&row)).transpose()
+    }
+
+    /// Up to `limit` events after `cursor`, newest first.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn events(
+        &self,
+        status: Option<Status>,
+        cursor: Option<&Cursor>,
+        limit: u32,
+    ) -> Result<Page, StoreError> {
+        let start = Cursor { created_at: i64::MAX, id: String::new() };
+        let cursor = cursor.unwrap_or(&start);
+        let rows = sqlx::query(select!(
+            "WHERE (e.created_at, e.id) < (?, ?) AND (? IS NULL OR e.status = ?) ORDER BY e.created_at DESC, e.id DESC LIMIT ?"
+        ))
+        .bind(cursor.created_at)
+        .bind(&cursor.id)
+        .bind(status.map(Status::as_str))
+        .bind(status.map(Status::as_str))
+        .bind(i64::from(limit) + 1)
+        .fetch_all(&self.pool)
+        .await
+        .map_err(|e| self.fault(e))?;
+        let mut items = rows.iter().map(|row| self.event_of(row)).collect::<Result<Vec<Event>, StoreError>>()?;
+        let more = items.len() > limit as usize;
+        items.truncate(limit as usize);
+        let next = items
+            .last()
+            .filter(|_| more)
+            .map(|e| Cursor { created_at: to_millis(e.created_at), id: e.id.as_str().to_owned() });
+        Ok(Page { items, next })
+    }
+
+    /// Events that accept contribution, to take up after a restart.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn running_events(&self) -> Result<Vec<Event>, StoreError> {
+        let rows = sqlx::query(select!("WHERE e.status IN ('preview', 'started', 'paused') ORDER BY e.created_at"))
+            .fetch_all(&self.pool)
+            .await
+            .map_err(|e| self.fault(e))?;
+        rows.iter().map(|row| self.event_of(row)).collect()
+    }
+
+    /// Changes the status where the matrix allows it.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn set_status(
+        &self,
+        id: &EventId,
+        next: Status,
+        now: OffsetDateTime,
+    ) -> Result<StatusChange, StoreError> {
+        let mut tx = self.write().await?;
+        let Some(before) = self.read_event(&mut tx, id.as_str()).await? else { return Ok(StatusChange::Missing) };
+        if before.status == next {
+            return Ok(StatusChange::Same(before));
+        }
+        if !before.status.may_become(next) {
+            return Ok(StatusChange::Refused(before));
+        }
+        let at = to_millis(now);
+        let started = (next == Status::Started && before.status != Status::Paused).then_some(at);
+        let ended = (next == Status::Ended).then_some(at);
+        sqlx::query(
+            "UPDATE events SET status = ?, status_changed_at = ?, started_at = coalesce(?, started_at), \
+             ended_at = coalesce(?, ended_at), revision = revision + 1, updated_at = ? WHERE id = ?",
+        )
+        .bind(next.as_str())
+        .bind(at)
+        .bind(started)
+        .bind(ended)
+        .bind(at)
+        .bind(id.as_str())
+        .execute(&mut *tx)
+        .await
+        .map_err(|e| self.fault(e))?;
+        let after = self.finish(tx, id).await?;
+        Ok(StatusChange::Done(after, before.status))
+    }
+
+    /// Changes settings: `edit` gets the present ones and changes them, or says why not. Nothing is written when nothing changed.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn update_event<E>(
+        &self,
+        id: &EventId,
+        now: OffsetDateTime,
+        edit: impl FnOnce(&Event, &mut Settings, &mut Takeover) -> Result<(), E> + Send,
+    ) -> Result<Change<E>, StoreError> {
+        let mut tx = self.write().await?;
+        let Some(before) = self.read_event(&mut tx, id.as_str()).await? else { return Ok(Change::Missing) };
+        let mut settings = before.settings.clone();
+        let mut takeover = Takeover { main: before.inputs.main.takeover, backup: before.inputs.backup.takeover };
+        if let Err(refusal) = edit(&before, &mut settings, &mut takeover) {
+            return Ok(Change::Refused(refusal));
+        }
+        let same_inputs =
+            takeover.main == before.inputs.main.takeover && takeover.backup == before.inputs.backup.takeover;
+        if settings == before.settings && same_inputs {
+            return Ok(Change::Done(before));
+        }
+        sqlx::query("UPDATE events SET name = ?, settings = ?, revision = revision + 1, updated_at = ? WHERE id = ?")
+            .bind(&settings.name)
+            .bind(self.encode(&settings)?)
+            .bind(to_millis(now))
+            .bind(id.as_str())
+            .execute(&mut *tx)
+            .await
+            .map_err(|e| self.fault(e))?;
+        for (input, takeover) in [(InputName::Main, takeover.main), (InputName::Backup, takeover.backup)] {
+            sqlx::query("UPDATE inputs SET takeover = ? WHERE event = ? AND input = ?")
+                .bind(takeover)
+                .bind(id.as_str())
+                .bind(input.as_str())
+                .execute(&mut *tx)
+                .await
+                .map_err(|e| self.fault(e))?;
+        }
+        Ok(Change::Done(self.finish(tx, id).await?))
+    }
+
+    /// Notes a manager's choice of input, where `allowed` of the event says so; else gives the event back as refused.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn select_input(
+        &self,
+        id: &EventId,
+        selection: Selection,
+        now: OffsetDateTime,
+        allowed: impl FnOnce(&Event) -> bool + Send,
+    ) -> Result<Change<Event>, StoreError> {
+        let mut tx = self.write().await?;
+        let Some(before) = self.read_event(&mut tx, id.as_str()).await? else { return Ok(Change::Missing) };
+        if !allowed(&before) {
+            return Ok(Change::Refused(before));
+        }
+        if before.input_selection == selection {
+            return Ok(Change::Done(before));
+        }
+        sqlx::query("UPDATE events SET input_selection = ?, revision = revision + 1, updated_at = ? WHERE id = ?")
+            .bind(selection.as_str())
+            .bind(to_millis(now))
+            .bind(id.as_str())
+            .execute(&mut *tx)
+            .await
+            .map_err(|e| self.fault(e))?;
+        Ok(Change::Done(self.finish(tx, id).await?))
+    }
+
+    /// Deletes an event with its keys and timeline, where `allowed` of the event says so; else gives it back as refused.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn delete_event(
+        &self,
+        id: &EventId,
+        allowed: impl FnOnce(&Event) -> bool + Send,
+    ) -> Result<Change<Event>, StoreError> {
+        let mut tx = self.write().await?;
+        let Some(before) = self.read_event(&mut tx, id.as_str()).await? else { return Ok(Change::Missing) };
+        if !allowed(&before) {
+            return Ok(Change::Refused(before));
+        }
+        sqlx::query("DELETE FROM events WHERE id = ?")
+            .bind(id.as_str())
+            .execute(&mut *tx)
+            .await
+            .map_err(|e| self.fault(e))?;
+        tx.commit().await.map_err(|e| self.fault(e))?;
+        Ok(Change::Done(before))
+    }
+
+    /// A new key for an input. The old one ends with this.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn rotate_key(
+        &self,
+        id: &EventId,
+        input: InputName,
+        now: OffsetDateTime,
+    ) -> Result<Option<(Event, Secret)>, StoreError> {
+        let key = new_stream_key();
+        let mut tx = self.write().await?;
+        let changed = sqlx::query("UPDATE inputs SET key_hash = ?, key_set_at = ? WHERE event = ? AND input = ?")
+            .bind(self.key_hash(key.expose()))
+            .bind(to_millis(now))
+            .bind(id.as_str())
+            .bind(input.as_str())
+            .execute(&mut *tx)
+            .await
+            .map_err(|e| self.fault(e))?;
+        if changed.rows_affected() == 0 {
+            return Ok(None);
+        }
+        sqlx::query("UPDATE events SET revision = revision + 1, updated_at = ? WHERE id = ?")
+            .bind(to_millis(now))
+            .bind(id.as_str())
+            .execute(&mut *tx)
+            .await
+            .map_err(|e| self.fault(e))?;
+        Ok(Some((self.finish(tx, id).await?, key)))
+    }
+
+    /// Whose stream key this is; none for a wrong or revoked one. What the event's status admits is the caller's to ask.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn key_owner(&self, key: &str) -> Result<Option<KeyOwner>, StoreError> {
+        let mut tx = self.pool.begin().await.map_err(|e| self.fault(e))?;
+        let row = sqlx::query("SELECT event, input FROM inputs WHERE key_hash = ?")
+            .bind(self.key_hash(key))
+            .fetch_optional(&mut *tx)
+            .await
+            .map_err(|e| self.fault(e))?;
+        let Some(row) = row else { return Ok(None) };
+        let (id, input): (String, String) =
+            (row.try_get("event").map_err(|e| self.fault(e))?, row.try_get("input").map_err(|e| self.fault(e))?);
+        let input = InputName::ALL.into_iter().find(|i| i.as_str() == input);
+        let event = self.read_event(&mut tx, &id).await?;
+        Ok(event.zip(input).map(|(event, input)| KeyOwner { event, input }))
+    }
+
+    fn key_hash(&self, key: &str) -> Vec<u8> {
+        self.vault.hash(Purpose::StreamKey, &[key.as_bytes()]).to_vec()
+    }
+
+    fn encode(&self, settings: &Settings) -> Result<String, StoreError> {
+        // Of plain fields and string keys: cannot fail, and if it did, nothing is written.
+        serde_json::to_string(settings).map_err(|e| self.corrupt(e.to_string()))
+    }
+
+    async fn read_event(&self, tx: &mut Transaction<'_, Sqlite>, id: &str) -> Result<Option<Event>, StoreError> {
+        let row = sqlx::query(select!("WHERE e.id = ?")).bind(id).fetch_optional(&mut **tx).await;
+        row.map_err(|e| self.fault(e))?.map(|row| self.event_of(&row)).transpose()
+    }
+
+    /// Reads the event as it is after a change, and commits.
+    async fn finish(&self, mut tx: Transaction<'_, Sqlite>, id: &EventId) -> Result<Event, StoreError> {
+        let event = self.read_event(&mut tx, id.as_str()).await?;
+        tx.commit().await.map_err(|e| self.fault(e))?;
+        event.ok_or_else(|| self.corrupt("an event vanished as it was changed"))
+    }
+
+    fn event_of(&self, row: &SqliteRow) -> Result<Event, StoreError> {
+        let bad = |what: &str| self.corrupt(format!("an event's {what} cannot be read"));
+        let text = |column: &str| row.try_get::<String, _>(column).map_err(|e| self.fault(e));
+        let time = |column: &str| -> Result<OffsetDateTime, StoreError> {
+            let ms: i64 = row.try_get(column).map_err(|e| self.fault(e))?;
+            from_millis(ms).ok_or_else(|| bad(column))
+        };
+        let maybe_time = |column: &str| -> Result<Option<OffsetDateTime>, StoreError> {
+            let ms: Option<i64> = row.try_get(column).map_err(|e| self.fault(e))?;
+            ms.map(|ms| from_millis(ms).ok_or_else(|| bad(column))).transpose()
+        };
+        let takeover = |column: &str| row.try_get::<bool, _>(column).map_err(|e| self.fault(e));
+        let id = EventId::parse(&text("id")?).ok_or_else(|| bad("id"))?;
+        let nonce: Vec<u8> = row.try_get("preview_nonce").map_err(|e| self.fault(e))?;
+        let revision: i64 = row.try_get("revision").map_err(|e| self.fault(e))?;
+        let mut settings: Settings =
+            serde_json::from_str(&text("settings")?).map_err(|e| bad(&format!("settings ({e})")))?;
+        settings.scheduled_start = settings.scheduled_start.map(rounded);
+        Ok(Event {
+            revision: u64::try_from(revision).map_err(|_| bad("revision"))?,
+            status: Status::from_stored(&text("status")?).ok_or_else(|| bad("status"))?,
+            status_changed_at: time("status_changed_at")?,
+            started_at: maybe_time("started_at")?,
+            ended_at: maybe_time("ended_at")?,
+            input_selection: Selection::from_stored(&text("input_selection")?).ok_or_else(|| bad("input selection"))?,
+            settings,
+            inputs: Inputs {
+                main: Input { key_set_at: time("main_set")?, takeover: takeover("main_takeover")? },
+                backup: Input { key_set_at: time("backup_set")?, takeover: takeover("backup_takeover")? },
+            },
+            created_at: time("created_at")?,
+            updated_at: time("updated_at")?,
+            preview_token: self.vault.preview_token(id.as_str(), &nonce),
+            id,
+        })
+    }
+}
+
+/// Which inputs let a second publisher take over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Takeover {
+    /// Main.
+    pub main: bool,
+    /// Backup.
+    pub backup: bool,
+}

@@ -1,0 +1,591 @@
+//! What is stored: events, their status and settings, keys, tokens and roles.
+
+use super::secret::Secret;
+use crate::media::{InputName, Ts};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt;
+use time::OffsetDateTime;
+
+/// Where an event stands (PRODUCT §1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// Nothing runs; ingest is refused; viewers see the holding page.
+    Inactive,
+    /// Ingest runs and managers see it; viewers see the holding page.
+    Preview,
+    /// Live to viewers; recorded.
+    Started,
+    /// As started for managers; viewers see the paused page.
+    Paused,
+    /// Over; ingest is refused; viewers see the ended page.
+    Ended,
+}
+
+impl Status {
+    /// All, in the order of an event's life.
+    pub const ALL: [Status; 5] = [Status::Inactive, Status::Preview, Status::Started, Status::Paused, Status::Ended];
+
+    /// What may follow. The same status again is no transition and always allowed.
+    pub const fn allowed(self) -> &'static [Status] {
+        match self {
+            Status::Inactive => &[Status::Preview, Status::Started],
+            Status::Preview => &[Status::Started, Status::Inactive],
+            Status::Started => &[Status::Paused, Status::Ended, Status::Inactive],
+            Status::Paused => &[Status::Started, Status::Ended, Status::Inactive],
+            Status::Ended => &[Status::Inactive, Status::Preview],
+        }
+    }
+
+    /// Whether `next` may follow; the same status may.
+    pub fn may_become(self, next: Status) -> bool {
+        self == next || self.allowed().contains(&next)
+    }
+
+    /// Whether contribution is accepted.
+    pub const fn accepts_ingest(self) -> bool {
+        matches!(self, Status::Preview | Status::Started | Status::Paused)
+    }
+
+    /// Whether viewers may fetch media without a preview token.
+    pub const fn live_to_viewers(self) -> bool {
+        matches!(self, Status::Started)
+    }
+
+    /// As in the API and the store.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Status::Inactive => "inactive",
+            Status::Preview => "preview",
+            Status::Started => "started",
+            Status::Paused => "paused",
+            Status::Ended => "ended",
+        }
+    }
+
+    pub(super) fn from_stored(text: &str) -> Option<Status> {
+        Status::ALL.into_iter().find(|s| s.as_str() == text)
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// An event's opaque, URL-safe, server-made id.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct EventId(pub(super) Box<str>);
+
+impl EventId {
+    /// The id that a request names, when it has the form of one.
+    pub fn parse(text: &str) -> Option<EventId> {
+        super::secret::is_id(text).then(|| EventId(text.into()))
+    }
+
+    /// As in URLs.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for EventId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Which input feeds the programme, by a manager's choice.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Selection {
+    /// The failover policy decides.
+    #[default]
+    Auto,
+    /// Main, whatever its state.
+    Main,
+    /// Backup, whatever its state.
+    Backup,
+}
+
+impl Selection {
+    /// As in the API and the store.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Selection::Auto => "auto",
+            Selection::Main => "main",
+            Selection::Backup => "backup",
+        }
+    }
+
+    pub(super) fn from_stored(text: &str) -> Option<Selection> {
+        [Selection::Auto, Selection::Main, Selection::Backup].into_iter().find(|s| s.as_str() == text)
+    }
+}
+
+/// Where a language's sound comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum LanguageKind {
+    /// From a booth; with nobody on air, the floor.
+    Interpreter,
+    /// From an audio track of the contribution.
+    Broadcast,
+}
+
+/// A language that viewers can choose besides the floor.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Language {
+    /// BCP 47 tag, unique in the event.
+    pub language: String,
+    /// Where its sound comes from.
+    pub kind: LanguageKind,
+    /// The contribution's audio track, counted from 0. Only and always for `broadcast`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub track: Option<u16>,
+}
+
+/// Which renditions of the picture an event has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(untagged)]
+pub enum Ladder {
+    /// The source alone, not transcoded.
+    Passthrough(Passthrough),
+    /// Rungs by name, highest first: `source`, `2160p`, `1440p`, `1080p`, `720p`, `480p`, `360p`, `240p`. Rungs above the
+    /// source's height are left out while it runs.
+    Rungs(Vec<Rung>),
+}
+
+/// The word `passthrough`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Passthrough {
+    /// The source alone.
+    Passthrough,
+}
+
+/// One rendition of the picture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+pub enum Rung {
+    /// The source's own bitstream beside the encoded rungs.
+    #[serde(rename = "source")]
+    Source,
+    /// 2160 lines.
+    #[serde(rename = "2160p")]
+    P2160,
+    /// 1440 lines.
+    #[serde(rename = "1440p")]
+    P1440,
+    /// 1080 lines.
+    #[serde(rename = "1080p")]
+    P1080,
+    /// 720 lines.
+    #[serde(rename = "720p")]
+    P720,
+    /// 480 lines.
+    #[serde(rename = "480p")]
+    P480,
+    /// 360 lines.
+    #[serde(rename = "360p")]
+    P360,
+    /// 240 lines.
+    #[serde(rename = "240p")]
+    P240,
+}
+
+impl Rung {
+    /// The rendition's name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Rung::Source => "source",
+            Rung::P2160 => "2160p",
+            Rung::P1440 => "1440p",
+            Rung::P1080 => "1080p",
+            Rung::P720 => "720p",
+            Rung::P480 => "480p",
+            Rung::P360 => "360p",
+            Rung::P240 => "240p",
+        }
+    }
+
+    /// Lines of the picture; none for the source.
+    pub const fn height(self) -> Option<u32> {
+        match self {
+            Rung::Source => None,
+            Rung::P2160 => Some(2160),
+            Rung::P1440 => Some(1440),
+            Rung::P1080 => Some(1080),
+            Rung::P720 => Some(720),
+            Rung::P480 => Some(480),
+            Rung::P360 => Some(360),
+            Rung::P240 => Some(240),
+        }
+    }
+}
+
+impl Ladder {
+    /// The source alone.
+    pub const PASSTHROUGH: Ladder = Ladder::Passthrough(Passthrough::Passthrough);
+
+    /// The encoded and source rungs; empty for passthrough.
+    pub fn rungs(&self) -> &[Rung] {
+        match self {
+            Ladder::Passthrough(_) => &[],
+            Ladder::Rungs(rungs) => rungs,
+        }
+    }
+
+    /// Whether it is the source alone.
+    pub fn is_passthrough(&self) -> bool {
+        matches!(self, Ladder::Passthrough(_))
+    }
+}
+
+impl Default for Ladder {
+    fn default() -> Self {
+        Ladder::Rungs(vec![Rung::P1080, Rung::P720, Rung::P480, Rung::P360, Rung::P240])
+    }
+}
+
+/// What a page shows in a status: a line of text and a picture.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct StatusPage {
+    /// Plain text; empty means the page's own words for the status.
+    pub message: String,
+    /// Address of a picture, `https:` or a path on this server; none means no picture.
+    pub image_url: Option<String>,
+}
+
+/// The pages of the statuses in which viewers see no picture, and the picture of the slate.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct StatusPages {
+    /// Before it starts (`inactive` and `preview`).
+    pub before: StatusPage,
+    /// While `paused`.
+    pub paused: StatusPage,
+    /// When `ended`.
+    pub ended: StatusPage,
+}
+
+/// The countdown before an event.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Countdown {
+    /// None.
+    #[default]
+    Off,
+    /// To the scheduled start; it goes when it is complete.
+    UntilScheduled,
+    /// To the scheduled start; it stays at zero until the event is started.
+    UntilStarted,
+}
+
+/// A text over the running player.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ServiceMessage {
+    /// Plain text.
+    pub text: String,
+    /// When it goes by itself; none: when it is taken away.
+    #[serde(default, with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
+    pub until: Option<OffsetDateTime>,
+}
+
+/// How an event looks to viewers.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Appearance {
+    /// What is shown where there is no picture.
+    pub pages: StatusPages,
+    /// Before the event.
+    pub countdown: Countdown,
+    /// While it is live.
+    pub service_message: Option<ServiceMessage>,
+}
+
+/// What an event is, besides its status: all that a manager sets. Stored as one JSON document; a field added later
+/// needs a default.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Settings {
+    /// What people call it.
+    pub name: String,
+    /// Plain text for people.
+    pub description: String,
+    /// When it is meant to start.
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub scheduled_start: Option<OffsetDateTime>,
+    /// BCP 47 tag of the floor, or `original` when the floor is mixed.
+    pub floor_language: String,
+    /// In the order of the menu.
+    pub languages: Vec<Language>,
+    /// Renditions of the picture.
+    pub ladder: Ladder,
+    /// Output frames per second; none: the source's, rounded, at first publish.
+    pub frame_rate: Option<u32>,
+    /// How far back viewers can seek, in seconds; none: as configured.
+    pub dvr_window_seconds: Option<f64>,
+    /// Never deleted by retention, nor by hand until this is taken back.
+    pub permanent: bool,
+    /// How it looks.
+    pub appearance: Appearance,
+}
+
+/// The floor's tag when several languages are spoken on it.
+pub const ORIGINAL: &str = "original";
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            name: String::new(),
+            description: String::new(),
+            scheduled_start: None,
+            floor_language: ORIGINAL.to_owned(),
+            languages: Vec::new(),
+            ladder: Ladder::default(),
+            frame_rate: None,
+            dvr_window_seconds: None,
+            permanent: false,
+            appearance: Appearance::default(),
+        }
+    }
+}
+
+/// What is known of an input's key, which itself is stored as a hash.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Input {
+    /// When the present key was made.
+    pub key_set_at: OffsetDateTime,
+    /// Whether a second publisher takes over from the first instead of being refused.
+    pub takeover: bool,
+}
+
+/// Both inputs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Inputs {
+    /// The input that viewers normally see.
+    pub main: Input,
+    /// The input that takes over.
+    pub backup: Input,
+}
+
+impl Inputs {
+    /// One of them.
+    pub fn get(&self, name: InputName) -> &Input {
+        match name {
+            InputName::Main => &self.main,
+            InputName::Backup => &self.backup,
+        }
+    }
+}
+
+/// An event as it stands.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Event {
+    /// Its id.
+    pub id: EventId,
+    /// Counts every change, so that whoever applies changes can tell old from new.
+    pub revision: u64,
+    /// Where it stands.
+    pub status: Status,
+    /// Since when.
+    pub status_changed_at: OffsetDateTime,
+    /// When it was last started from a status other than paused.
+    pub started_at: Option<OffsetDateTime>,
+    /// When it last ended.
+    pub ended_at: Option<OffsetDateTime>,
+    /// A manager's choice of input.
+    pub input_selection: Selection,
+    /// What managers set.
+    pub settings: Settings,
+    /// What is known of the keys.
+    pub inputs: Inputs,
+    /// When it was made.
+    pub created_at: OffsetDateTime,
+    /// When it was last changed.
+    pub updated_at: OffsetDateTime,
+    /// The token of `?preview=`, which opens its media before and between being live.
+    pub preview_token: Secret,
+}
+
+/// The keys of a new event, in clear for the one answer that shows them.
+#[derive(Clone, Debug)]
+pub struct Keys {
+    /// Of main.
+    pub main: Secret,
+    /// Of backup.
+    pub backup: Secret,
+}
+
+/// What one may do (PRODUCT §12).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// Look at events and their health.
+    ReadOnly,
+    /// Run events: status, inputs, preview.
+    Operator,
+    /// Make and change events, keys and links.
+    Manager,
+    /// Everything, tokens and users included.
+    Admin,
+}
+
+impl Role {
+    /// All, least first.
+    pub const ALL: [Role; 4] = [Role::ReadOnly, Role::Operator, Role::Manager, Role::Admin];
+
+    /// As in the API, the command line and the store.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Role::ReadOnly => "read-only",
+            Role::Operator => "operator",
+            Role::Manager => "manager",
+            Role::Admin => "admin",
+        }
+    }
+
+    /// By its name.
+    pub fn from_name(name: &str) -> Option<Role> {
+        Role::ALL.into_iter().find(|r| r.as_str() == name)
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Who made a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenOrigin {
+    /// The first start, without any token.
+    FirstStart,
+    /// `BOOTHCAST_ADMIN_TOKEN`.
+    Environment,
+    /// `boothcast token create`.
+    Command,
+}
+
+impl TokenOrigin {
+    /// As stored.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            TokenOrigin::FirstStart => "first-start",
+            TokenOrigin::Environment => "environment",
+            TokenOrigin::Command => "command",
+        }
+    }
+
+    pub(super) fn from_stored(text: &str) -> Option<TokenOrigin> {
+        [TokenOrigin::FirstStart, TokenOrigin::Environment, TokenOrigin::Command]
+            .into_iter()
+            .find(|o| o.as_str() == text)
+    }
+}
+
+/// What is known of an API token, which itself is stored as a hash.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Token {
+    /// Names it in the audit and to revoke it; no secret.
+    pub id: String,
+    /// What it may do.
+    pub role: Role,
+    /// Who made it.
+    pub origin: TokenOrigin,
+    /// When.
+    pub created_at: OffsetDateTime,
+    /// When it was revoked.
+    pub revoked_at: Option<OffsetDateTime>,
+}
+
+/// Where an event's timeline stands. A daemon that takes an event up again continues from here, and two origins agree by it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Timeline {
+    /// Output frames per second, fixed at first publish.
+    pub frame_rate: Option<u32>,
+    /// The newest epoch given out; the next one is above it.
+    pub epoch: u32,
+    /// A point of the source's clock and the same instant on the event's timeline.
+    pub anchor: Option<(Ts, Ts)>,
+    /// By rendition.
+    pub renditions: BTreeMap<String, RenditionMark>,
+}
+
+/// Where a rendition's numbering stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RenditionMark {
+    /// The segment number that comes next.
+    pub next_segment: u64,
+    /// The newest initialisation segment's version.
+    pub init_version: u32,
+    /// EXT-X-DISCONTINUITY-SEQUENCE of what comes next.
+    pub discontinuities: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_status_matrix_is_the_one_of_the_product() {
+        use Status::*;
+        let allowed = [
+            (Inactive, vec![Preview, Started]),
+            (Preview, vec![Started, Inactive]),
+            (Started, vec![Paused, Ended, Inactive]),
+            (Paused, vec![Started, Ended, Inactive]),
+            (Ended, vec![Inactive, Preview]),
+        ];
+        for (from, to) in &allowed {
+            for next in Status::ALL {
+                assert_eq!(from.may_become(next), next == *from || to.contains(&next), "{from} to {next}");
+            }
+            assert!(!from.allowed().contains(from), "{from}");
+        }
+        let table: Vec<(Status, bool, bool)> =
+            Status::ALL.into_iter().map(|s| (s, s.accepts_ingest(), s.live_to_viewers())).collect();
+        let expected = [
+            (Inactive, false, false),
+            (Preview, true, false),
+            (Started, true, true),
+            (Paused, true, false),
+            (Ended, false, false),
+        ];
+        assert_eq!(table, expected);
+    }
+
+    #[test]
+    fn names_are_read_back() {
+        for status in Status::ALL {
+            assert_eq!(Status::from_stored(status.as_str()), Some(status));
+            assert_eq!(serde_json::to_value(status).ok(), Some(status.as_str().into()));
+        }
+        for role in Role::ALL {
+            assert_eq!(Role::from_name(role.as_str()), Some(role));
+            assert_eq!(serde_json::to_value(role).ok(), Some(role.as_str().into()));
+        }
+        assert!(Role::Admin > Role::Manager && Role::Manager > Role::Operator && Role::Operator > Role::ReadOnly);
+    }
+
+    #[test]
+    fn a_ladder_is_a_word_or_rungs() {
+        let read = |text: &str| serde_json::from_str::<Ladder>(text).ok();
+        assert_eq!(read("\"passthrough\""), Some(Ladder::PASSTHROUGH));
+        assert_eq!(read("[\"source\",\"720p\"]"), Some(Ladder::Rungs(vec![Rung::Source, Rung::P720])));
+        assert_eq!(read("\"transcode\""), None);
+        assert_eq!(read("[\"721p\"]"), None);
+        assert_eq!(serde_json::to_string(&Ladder::PASSTHROUGH).ok().as_deref(), Some("\"passthrough\""));
+    }
+
+    #[test]
+    fn old_settings_are_read_with_defaults_for_new_fields() {
+        assert_eq!(serde_json::from_str::<Settings>("{}").ok(), Some(Settings::default()));
+    }
+}

@@ -1,0 +1,306 @@
+use super::*;
+use crate::media::{InputName, Ts};
+use tempfile::TempDir;
+use time::macros::datetime;
+
+const NOW: OffsetDateTime = datetime!(2026-03-01 12:00:00.123 UTC);
+
+async fn open() -> (TempDir, Store) {
+    let dir = tempfile::tempdir().expect("tempdir");
+    let store = Store::open(dir.path()).await.expect("opens");
+    (dir, store)
+}
+
+fn named(name: &str) -> Settings {
+    Settings { name: name.into(), ..Settings::default() }
+}
+
+#[tokio::test]
+async fn an_event_is_the_same_after_a_restart() {
+    let (dir, store) = open().await;
+    let settings = Settings {
+        name: "Assemblée".into(),
+        scheduled_start: Some(datetime!(2026-03-02 09:30:00.5 +01:00)),
+        languages: vec![Language { language: "de".into(), kind: LanguageKind::Broadcast, track: Some(1) }],
+        ladder: Ladder::PASSTHROUGH,
+        appearance: Appearance {
+            service_message: Some(ServiceMessage { text: "Soon".into(), until: Some(NOW) }),
+            ..Appearance::default()
+        },
+        ..Settings::default()
+    };
+    let (event, keys) = store.create_event(&settings, NOW).await.expect("made");
+    assert_eq!((event.status, event.revision, event.created_at), (Status::Inactive, 1, NOW));
+    assert_eq!(event.settings, settings);
+    store.close().await;
+    let store = Store::open(dir.path()).await.expect("opens again");
+    let again = store.event(&event.id).await.expect("reads").expect("is there");
+    assert_eq!(again, event);
+    let owner = store.key_owner(keys.backup.expose()).await.expect("reads").expect("known");
+    assert_eq!((owner.event.id, owner.input), (event.id, InputName::Backup));
+}
+
+#[tokio::test]
+async fn no_secret_is_in_the_database_or_in_debug_output() {
+    let (dir, store) = open().await;
+    let (event, keys) = store.create_event(&named("x"), NOW).await.expect("made");
+    let (_, token) = store.create_token(Role::Admin, TokenOrigin::Command, NOW).await.expect("made");
+    let shown = format!("{event:?} {keys:?} {store:?} {token:?}");
+    store.close().await;
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(dir.path()).expect("dir") {
+        files.extend(std::fs::read(entry.expect("entry").path()).expect("file"));
+    }
+    for secret in [&keys.main, &keys.backup, &token, &event.preview_token] {
+        let secret = secret.expose();
+        assert!(!shown.contains(secret), "in Debug");
+        assert!(!files.windows(secret.len()).any(|w| w == secret.as_bytes()), "on disk");
+    }
+}
+
+#[tokio::test]
+async fn the_status_follows_the_matrix_and_nothing_else() {
+    let (_dir, store) = open().await;
+    let (event, _) = store.create_event(&named("x"), NOW).await.expect("made");
+    let at = |s: i64| NOW + time::Duration::seconds(s);
+    let refused = store.set_status(&event.id, Status::Paused, at(1)).await.expect("answers");
+    assert!(matches!(refused, StatusChange::Refused(e) if e.status == Status::Inactive && e.revision == 1));
+    let mut seconds = 1;
+    for next in [Status::Preview, Status::Started, Status::Paused, Status::Started, Status::Ended] {
+        seconds += 1;
+        match store.set_status(&event.id, next, at(seconds)).await.expect("answers") {
+            StatusChange::Done(e, _) => assert_eq!((e.status, e.status_changed_at), (next, at(seconds))),
+            other => panic!("{next}: {other:?}"),
+        }
+        assert!(matches!(store.set_status(&event.id, next, at(99)).await.expect("answers"), StatusChange::Same(_)));
+    }
+    let event = store.event(&event.id).await.expect("reads").expect("there");
+    assert_eq!((event.started_at, event.ended_at, event.revision), (Some(at(3)), Some(at(6)), 6));
+    let gone = EventId::parse("0000000000000000").expect("form");
+    assert!(matches!(store.set_status(&gone, Status::Started, NOW).await.expect("answers"), StatusChange::Missing));
+}
+
+#[tokio::test]
+async fn of_many_that_start_at_once_one_does() {
+    let (dir, store) = open().await;
+    let other = Store::open(dir.path()).await.expect("a second process may open it");
+    let (event, _) = store.create_event(&named("x"), NOW).await.expect("made");
+    let tries: Vec<_> = (0..20)
+        .map(|i| if i % 2 == 0 { store.clone() } else { other.clone() })
+        .map(|store| {
+            let id = event.id.clone();
+            async move { store.set_status(&id, Status::Started, NOW).await.expect("answers") }
+        })
+        .collect();
+    let results = futures_util::future::join_all(tries).await;
+    assert_eq!(results.iter().filter(|r| matches!(r, StatusChange::Done(..))).count(), 1);
+    assert_eq!(results.iter().filter(|r| matches!(r, StatusChange::Same(_))).count(), 19);
+}
+
+#[tokio::test]
+async fn an_edit_is_kept_whole_or_not_at_all() {
+    let (_dir, store) = open().await;
+    let (event, _) = store.create_event(&named("before"), NOW).await.expect("made");
+    let refused = store
+        .update_event(&event.id, NOW, |_, settings, _| {
+            settings.name = "half".into();
+            Err("no")
+        })
+        .await
+        .expect("answers");
+    assert!(matches!(refused, Change::Refused("no")));
+    assert_eq!(store.event(&event.id).await.expect("reads").expect("there"), event);
+    let same = store.update_event::<()>(&event.id, NOW, |_, _, _| Ok(())).await.expect("answers");
+    assert!(matches!(same, Change::Done(e) if e.revision == 1));
+    let changed = store
+        .update_event::<()>(&event.id, NOW, |_, settings, takeover| {
+            settings.name = "after".into();
+            takeover.backup = true;
+            Ok(())
+        })
+        .await
+        .expect("answers");
+    let Change::Done(changed) = changed else { panic!("{changed:?}") };
+    assert_eq!((changed.settings.name.as_str(), changed.revision), ("after", 2));
+    assert_eq!((changed.inputs.main.takeover, changed.inputs.backup.takeover), (false, true));
+}
+
+#[tokio::test]
+async fn a_rotated_key_ends_the_old_one_and_only_that() {
+    let (_dir, store) = open().await;
+    let (event, keys) = store.create_event(&named("x"), NOW).await.expect("made");
+    let later = NOW + time::Duration::hours(1);
+    let (event, key) =
+        store.rotate_key(&event.id, InputName::Main, later).await.expect("answers").expect("the event is there");
+    assert_eq!((event.inputs.main.key_set_at, event.inputs.backup.key_set_at), (later, NOW));
+    let owner = async |key: &Secret| store.key_owner(key.expose()).await.expect("reads").map(|o| o.input);
+    assert_eq!(owner(&keys.main).await, None);
+    assert_eq!(owner(&key).await, Some(InputName::Main));
+    assert_eq!(owner(&keys.backup).await, Some(InputName::Backup));
+    assert!(store.key_owner("").await.expect("reads").is_none());
+}
+
+#[tokio::test]
+async fn deleting_takes_everything_along() {
+    let (_dir, store) = open().await;
+    let (event, keys) = store.create_event(&named("x"), NOW).await.expect("made");
+    store.set_timeline(&event.id, &Timeline::default(), NOW).await.expect("noted");
+    let kept = store.delete_event(&event.id, |_| false).await.expect("answers");
+    assert!(matches!(kept, Change::Refused(_)));
+    assert!(matches!(store.delete_event(&event.id, |_| true).await.expect("answers"), Change::Done(_)));
+    assert!(matches!(store.delete_event(&event.id, |_| true).await.expect("answers"), Change::Missing));
+    assert!(store.key_owner(keys.main.expose()).await.expect("reads").is_none());
+    for table in ["SELECT count(*) FROM inputs", "SELECT count(*) FROM timelines"] {
+        assert_eq!(sqlx::query_scalar::<_, i64>(table).fetch_one(&store.pool).await.expect("counts"), 0, "{table}");
+    }
+    assert!(!store.set_timeline(&event.id, &Timeline::default(), NOW).await.expect("answers"));
+}
+
+#[tokio::test]
+async fn a_list_shows_each_event_once_newest_first() {
+    let (_dir, store) = open().await;
+    for i in 0..7 {
+        // Three share a millisecond, so that the id has to tell them apart.
+        let at = NOW + time::Duration::milliseconds(if i < 3 { 0 } else { i });
+        store.create_event(&named(&i.to_string()), at).await.expect("made");
+    }
+    let mut names = Vec::new();
+    let mut cursor = None;
+    loop {
+        let page = store.events(None, cursor.as_ref(), 2).await.expect("reads");
+        names.extend(page.items.iter().map(|e| e.settings.name.clone()));
+        cursor = page.next;
+        if cursor.is_none() {
+            break;
+        }
+    }
+    assert_eq!(names[..4], ["6", "5", "4", "3"]);
+    names.sort();
+    assert_eq!(names, ["0", "1", "2", "3", "4", "5", "6"]);
+    assert_eq!(store.events(Some(Status::Started), None, 10).await.expect("reads").items.len(), 0);
+    assert_eq!(store.events(Some(Status::Inactive), None, 7).await.expect("reads").next, None);
+    assert!(store.running_events().await.expect("reads").is_empty());
+}
+
+#[tokio::test]
+async fn tokens_count_until_they_are_revoked() {
+    let (_dir, store) = open().await;
+    let (token, secret) = store.create_token(Role::Operator, TokenOrigin::Command, NOW).await.expect("made");
+    assert_eq!(store.token(secret.expose()).await.expect("reads"), Some(token.clone()));
+    assert_eq!(store.token("bct_wrong").await.expect("reads"), None);
+    assert!(store.revoke_token(&token.id, NOW).await.expect("answers"));
+    assert!(!store.revoke_token(&token.id, NOW).await.expect("answers"));
+    assert_eq!(store.token(secret.expose()).await.expect("reads"), None);
+    assert_eq!(store.tokens().await.expect("reads")[0].revoked_at, Some(NOW));
+}
+
+#[tokio::test]
+async fn the_first_start_makes_one_admin_token() {
+    let (_dir, store) = open().await;
+    let FirstToken::Made(secret) = store.first_token(None, NOW).await.expect("answers") else { panic!("none made") };
+    assert_eq!(store.token(secret.expose()).await.expect("reads").map(|t| t.role), Some(Role::Admin));
+    assert!(matches!(store.first_token(None, NOW).await.expect("answers"), FirstToken::Present));
+    let role = async |s: &str| store.token(s).await.expect("reads").map(|t| t.role);
+    for (set, then) in [("first-of-the-environment", "x"), ("second", "first-of-the-environment")] {
+        store.first_token(Some(&Secret::new(set)), NOW).await.expect("answers");
+        assert_eq!(role(set).await, Some(Role::Admin));
+        assert_eq!(role(then).await, None);
+    }
+    // Back to the first one.
+    store.first_token(Some(&Secret::new("first-of-the-environment")), NOW).await.expect("answers");
+    assert_eq!(role("first-of-the-environment").await, Some(Role::Admin));
+    assert_eq!(role(secret.expose()).await, Some(Role::Admin), "other tokens are not touched");
+}
+
+#[tokio::test]
+async fn a_timeline_is_kept() {
+    let (dir, store) = open().await;
+    let (event, _) = store.create_event(&named("x"), NOW).await.expect("made");
+    assert_eq!(store.timeline(&event.id).await.expect("reads"), Timeline::default());
+    let mark = RenditionMark { next_segment: u64::from(u32::MAX) + 7, init_version: 3, discontinuities: 2 };
+    let timeline = Timeline {
+        frame_rate: Some(25),
+        epoch: u32::MAX,
+        anchor: Some((Ts::from_flicks(-5), Ts::from_millis(1_772_366_400_123))),
+        renditions: [("1080p".to_owned(), mark)].into(),
+    };
+    for _ in 0..2 {
+        assert!(store.set_timeline(&event.id, &timeline, NOW).await.expect("noted"));
+    }
+    store.close().await;
+    let store = Store::open(dir.path()).await.expect("opens");
+    assert_eq!(store.timeline(&event.id).await.expect("reads"), timeline);
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_the_file_is_said() {
+    let fails = async |dir: &TempDir| Store::open(dir.path()).await.expect_err("fails").to_string();
+    // Not a database.
+    let dir = tempfile::tempdir().expect("tempdir");
+    std::fs::write(dir.path().join(FILE), [b'x'; 4096]).expect("written");
+    assert!(fails(&dir).await.contains("is damaged"));
+    // Damaged in the middle.
+    let (dir, store) = open().await;
+    for i in 0..50 {
+        store.create_event(&named(&i.to_string().repeat(100)), NOW).await.expect("made");
+    }
+    store.close().await;
+    let path = dir.path().join(FILE);
+    let mut bytes = std::fs::read(&path).expect("read");
+    let end = bytes.len();
+    bytes[4096..end].fill(0xa5);
+    std::fs::write(&path, &bytes).expect("written");
+    assert!(fails(&dir).await.contains("is damaged"));
+    // Another key.
+    let (dir, store) = open().await;
+    store.close().await;
+    std::fs::write(dir.path().join("secret.key"), [7; 32]).expect("written");
+    assert!(fails(&dir).await.contains("made with another secret.key"));
+    // From the future.
+    let (dir, store) = open().await;
+    sqlx::query("INSERT INTO _sqlx_migrations VALUES (9999, 'later', 0, 1, x'00', 0)")
+        .execute(&store.pool)
+        .await
+        .expect("written");
+    store.close().await;
+    assert!(fails(&dir).await.contains("newer version"));
+    // A file where the directory should be.
+    let root = tempfile::tempdir().expect("tempdir");
+    let file = root.path().join("file");
+    std::fs::write(&file, "").expect("written");
+    let shown = Store::open(&file).await.expect_err("fails").to_string();
+    assert!(shown.contains("file"), "{shown}");
+}
+
+#[tokio::test]
+async fn a_locked_database_is_an_error_and_not_a_hang() {
+    let (dir, store) = open().await;
+    let other = Store::open(dir.path()).await.expect("opens");
+    let held = other.write().await.expect("locks");
+    let (event, waited) = {
+        let started = SystemNow::now();
+        (store.create_event(&named("x"), NOW).await, started.elapsed())
+    };
+    let shown = event.expect_err("locked").to_string();
+    assert!(shown.contains("locked by another process"), "{shown}");
+    assert!(waited >= BUSY_TIMEOUT && waited < BUSY_TIMEOUT * 3, "{waited:?}");
+    drop(held);
+    assert!(store.create_event(&named("x"), NOW).await.is_ok());
+    assert!(store.ping().await.is_ok());
+}
+
+/// How long something took, by the daemon's own clock.
+struct SystemNow(crate::media::SystemClock, Ts);
+
+impl SystemNow {
+    fn now() -> SystemNow {
+        use crate::media::Clock;
+        let clock = crate::media::SystemClock::new();
+        SystemNow(clock, clock.now())
+    }
+
+    fn elapsed(&self) -> Duration {
+        use crate::media::Clock;
+        (self.0.now() - self.1).to_std()
+    }
+}
