@@ -116,8 +116,7 @@ impl Event {
     pub fn declares_all(&self) -> bool {
         let renditions = self.renditions.load();
         let mut named = renditions.iter().filter(|l| l.listed).peekable();
-        named.peek().is_some()
-            && named.all(|l| l.rendition.with_window(|w| w.init().is_some() && w.peak_bitrate() > 0))
+        named.peek().is_some() && named.all(|l| l.rendition.with_window(|w| w.init().is_some() && w.peak_bitrate() > 0))
     }
 
     /// The multivariant playlist of what is declared; none while that is nothing.
@@ -138,8 +137,8 @@ impl Event {
     /// The DASH manifest; none while there is nothing to name in it.
     pub fn manifest(&self, view: View, now: Ts) -> Option<Arc<Text>> {
         let renditions = self.renditions.load();
-        let generation = renditions.iter().map(|l| l.rendition.progress().generation).sum::<u64>()
-            + self.declared.generation();
+        let generation =
+            renditions.iter().map(|l| l.rendition.progress().generation).sum::<u64>() + self.declared.generation();
         let mut texts = self.texts.lock().unwrap_or_else(PoisonError::into_inner);
         texts.manifests.retain(|m| m.0 == generation);
         if let Some(known) = texts.manifests.iter().find(|m| m.1 == view.since && m.2 == view.marked) {
@@ -276,8 +275,7 @@ impl EventStream {
         };
         let disk = folder.map(|folder| Disk { work: self.event.work.clone(), folder });
         let declared = self.event.declared.clone();
-        let rendition =
-            Arc::new(Rendition::new(&self.event.id, window, dvr, path.unwrap_or_default(), disk, declared));
+        let rendition = Arc::new(Rendition::new(&self.event.id, window, dvr, path.unwrap_or_default(), disk, declared));
         let mut taken = false;
         self.event.renditions.rcu(|all| {
             let mut all = Vec::clone(all);
@@ -328,9 +326,9 @@ impl EventStream {
     /// Takes a rendition away: its URLs are 404 from now on and its files are deleted.
     pub async fn remove(&self, name: &str) {
         let Some(rendition) = self.event.rendition(name) else { return };
-        self.event.renditions.rcu(|all| {
-            all.iter().filter(|l| l.rendition.name != rendition.name).cloned().collect::<Vec<_>>()
-        });
+        self.event
+            .renditions
+            .rcu(|all| all.iter().filter(|l| l.rendition.name != rendition.name).cloned().collect::<Vec<_>>());
         rendition.end();
         self.event.declared.touch();
         if let Some(path) = self.folder(name) {

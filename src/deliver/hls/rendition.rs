@@ -203,7 +203,14 @@ pub struct Disk {
 
 impl Rendition {
     /// A rendition with what `window` was restored from.
-    pub fn new(event: &str, window: Window, dvr: Dur, folder: PathBuf, disk: Option<Disk>, declared: Arc<Declared>) -> Rendition {
+    pub fn new(
+        event: &str,
+        window: Window,
+        dvr: Dur,
+        folder: PathBuf,
+        disk: Option<Disk>,
+        declared: Arc<Declared>,
+    ) -> Rendition {
         let spec = window.spec();
         let name = spec.name.clone();
         let video = matches!(spec.kind, RenditionKind::Video { .. });
@@ -218,22 +225,14 @@ impl Rendition {
             media: age(dvr.to_scale(1).max(reload), ", immutable"),
             part: age(reload, ", immutable"),
         };
-        let count = |kind: &'static str| {
-            metrics::counter!("boothcast_hls_requests_total", "event" => event.to_owned(), "rendition" => name.clone(), "kind" => kind)
-        };
+        let count = |kind: &'static str| metrics::counter!("boothcast_hls_requests_total", "event" => event.to_owned(), "rendition" => name.clone(), "kind" => kind);
         let bytes = metrics::counter!("boothcast_hls_sent_bytes_total", "event" => event.to_owned(), "rendition" => name.clone());
         let counters =
             Counters { playlists: count("playlist"), segments: count("segment"), parts: count("part"), bytes };
         let progress = Progress { generation: 0, last: window.last(), gone: false };
         let peak = AtomicU64::new(window.peak_bitrate());
-        let state = State {
-            window,
-            generation: 0,
-            texts: Vec::new(),
-            public: None,
-            pending: Pending::default(),
-            memory: 0,
-        };
+        let state =
+            State { window, generation: 0, texts: Vec::new(), public: None, pending: Pending::default(), memory: 0 };
         Rendition {
             name: name.into(),
             video,
@@ -300,7 +299,8 @@ impl Rendition {
         if !change.lost.is_empty() {
             metrics::counter!("boothcast_dvr_segments_lost_total").increment(change.lost.len() as u64);
         }
-        let work = self.disk.is_some() && (change.init.is_some() || change.completed.is_some() || !change.expired.is_empty());
+        let work =
+            self.disk.is_some() && (change.init.is_some() || change.completed.is_some() || !change.expired.is_empty());
         if work {
             let pending = &mut state.pending;
             pending.inits.extend(change.init);
