@@ -90,11 +90,6 @@ impl Event {
         *self.gate.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The renditions, in the order in which they were added.
-    pub fn renditions(&self) -> Arc<Vec<Listed>> {
-        self.renditions.load_full()
-    }
-
     /// A rendition by name.
     pub fn rendition(&self, name: &str) -> Option<Arc<Rendition>> {
         self.renditions.load().iter().find(|l| &*l.rendition.name == name).map(|l| l.rendition.clone())
@@ -147,6 +142,12 @@ impl Event {
         let text = Arc::new(Text::new(render::manifest(&renditions, view.since, view.marked, now)?));
         texts.manifests.push((generation, view.since, view.marked, text.clone()));
         Some(text)
+    }
+
+    /// Whether the disk holds all that it should.
+    #[cfg(test)]
+    pub fn is_written(&self) -> bool {
+        self.renditions.load().iter().all(|l| l.rendition.is_written())
     }
 
     fn wake_all(&self) {

@@ -11,7 +11,7 @@ use super::answer::{Pieces, Text, cut};
 use super::disk::Folder;
 use super::render::{self, Kind, Report};
 use crate::media::{Dur, Ts};
-use crate::package::{Cut, Entry, Init, Output, Part, Reach, RenditionKind, RenditionSpec, Resume, Segment, Window};
+use crate::package::{Cut, Entry, Init, Output, Reach, RenditionKind, RenditionSpec, Resume, Segment, Window};
 use axum::http::HeaderValue;
 use bytes::Bytes;
 use metrics::Counter;
@@ -403,11 +403,6 @@ impl Rendition {
         look(&self.lock().window)
     }
 
-    /// The first segment that is shown of what begins at or after `since`.
-    pub fn first_shown(&self, since: Option<Ts>) -> Option<u64> {
-        self.lock().first_shown(since)
-    }
-
     /// Bytes of media in memory.
     pub fn memory(&self) -> u64 {
         self.lock().memory
@@ -426,6 +421,14 @@ impl Rendition {
     /// many watch.
     pub fn take_watched(&self) -> u64 {
         self.watched.swap(0, Ordering::Relaxed)
+    }
+
+    /// Whether nothing is left to be done on the disk.
+    #[cfg(test)]
+    pub fn is_written(&self) -> bool {
+        let state = self.lock();
+        let p = &state.pending;
+        p.inits.is_empty() && p.segments.is_empty() && p.expired.is_empty() && p.expired_inits.is_empty()
     }
 
     /// Does what is to be done on the disk; says by how many bytes the disk's use grew. Blocking.
