@@ -4,6 +4,7 @@
 //! time in flicks) and go into `tfdt` as they are.
 
 mod packager;
+pub mod playlist;
 mod source;
 mod track;
 pub mod window;
@@ -113,6 +114,21 @@ pub struct Init {
     pub codecs: String,
     /// `ftyp` and `moov`.
     pub data: Bytes,
+}
+
+impl Init {
+    /// A stored initialisation segment, after a restart.
+    ///
+    /// # Errors
+    /// When the bytes are none that this packager wrote.
+    pub fn restore(version: u32, data: Bytes) -> Result<Init, PackageError> {
+        let rendition = || format!("init-{version}.mp4");
+        let track = crate::wire::mp4::read_init(&data)
+            .map_err(|source| PackageError::Init { rendition: rendition(), source })?;
+        let codecs = crate::wire::bitstream::codecs(&track.media)
+            .map_err(|source| PackageError::Codecs { rendition: rendition(), source })?;
+        Ok(Init { version, track: Arc::new(track), codecs, data })
+    }
 }
 
 /// A CMAF chunk: one `moof` and `mdat` (with `styp` before it where it begins a segment).

@@ -493,7 +493,7 @@ impl Window {
     }
 
     /// Complete segments and gaps that the playlist lists, oldest first, numbers without holes.
-    pub fn listed(&self) -> impl ExactSizeIterator<Item = &Segment> + DoubleEndedIterator {
+    pub fn listed(&self) -> impl ExactSizeIterator<Item = &Segment> + DoubleEndedIterator + Clone {
         self.segments.range(self.unlisted.min(self.segments.len())..)
     }
 
