@@ -29,8 +29,22 @@ impl Default for Limits {
 /// What a slow reader missed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lag {
-    /// Packets that left the ring unread, or were skipped to reach a key frame.
+    /// Packets that left the ring unread, or are skipped to reach its newest key frame. Where the ring holds none, more
+    /// are skipped until one comes; [`Subscriber::missed`] counts those too.
     pub packets: u64,
+}
+
+/// What a ring holds, for metrics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Packets in the ring.
+    pub packets: usize,
+    /// Bytes in the ring, bookkeeping included.
+    pub bytes: usize,
+    /// Packets published since the stream began.
+    pub published: u64,
+    /// Packets that have left the ring, read or not.
+    pub evicted: u64,
 }
 
 /// Why there is no packet.
@@ -61,8 +75,8 @@ struct Ring {
     bytes: usize,
     /// Sequence number of the newest key frame, when one is in the ring.
     key: Option<u64>,
-    video: bool,
-    evicted: u64,
+    /// Pictures in the ring: a stream that has lost its pictures must not be waited on for a key frame.
+    pictures: usize,
 }
 
 impl Ring {
@@ -71,7 +85,7 @@ impl Ring {
     }
 
     fn push(&mut self, packet: Packet) {
-        self.video |= packet.track.is_video();
+        self.pictures += usize::from(packet.track.is_video());
         self.bytes += packet.cost();
         if packet.key {
             self.key = Some(self.end());
@@ -82,19 +96,25 @@ impl Ring {
         while self.packets.len() > 1 && (self.bytes > self.limits.bytes || self.oldest(newest) > self.limits.time) {
             if let Some(old) = self.packets.pop_front() {
                 self.bytes -= old.cost();
-                self.evicted += 1;
+                self.pictures -= usize::from(old.track.is_video());
+                self.first += 1;
             }
-            self.first += 1;
             self.key = self.key.filter(|&k| k >= self.first);
         }
     }
 
+    /// How far the oldest packet is from the newest; a step back of the timeline counts like one ahead, or else
+    /// what lies before it would stay.
     fn oldest(&self, newest: Ts) -> Dur {
-        self.packets.front().map_or(Dur::ZERO, |p| newest - p.dts)
+        self.packets.front().map_or(Dur::ZERO, |p| (newest - p.dts).abs())
     }
 
     fn get(&self, sequence: u64) -> Option<&Packet> {
         self.packets.get(usize::try_from(sequence.checked_sub(self.first)?).ok()?)
+    }
+
+    fn stats(&self) -> Stats {
+        Stats { packets: self.packets.len(), bytes: self.bytes, published: self.end(), evicted: self.first }
     }
 
     /// Where a reader goes on that lost its place: the newest key frame, or the live edge.
@@ -135,12 +155,13 @@ pub struct Subscriber {
     end: watch::Receiver<u64>,
     next: u64,
     seek_key: bool,
+    missed: u64,
 }
 
 /// A new stream.
 pub fn stream(limits: Limits) -> (Publisher, Stream) {
     let (tx, rx) = watch::channel(0);
-    let ring = Ring { limits, packets: VecDeque::new(), first: 0, bytes: 0, key: None, video: false, evicted: 0 };
+    let ring = Ring { limits, packets: VecDeque::new(), first: 0, bytes: 0, key: None, pictures: 0 };
     let shared = Arc::new(Shared { ring: Mutex::new(ring), end: rx });
     (Publisher { shared: shared.clone(), end: tx }, Stream { shared })
 }
@@ -156,14 +177,9 @@ impl Publisher {
         self.end.send_replace(end);
     }
 
-    /// Bytes that the ring holds now, bookkeeping included.
-    pub fn bytes(&self) -> usize {
-        self.shared.lock().bytes
-    }
-
-    /// How many packets left the ring since the stream began, read or not.
-    pub fn evicted(&self) -> u64 {
-        self.shared.lock().evicted
+    /// What the ring holds now.
+    pub fn stats(&self) -> Stats {
+        self.shared.lock().stats()
     }
 }
 
@@ -175,7 +191,7 @@ impl Stream {
             Start::Live => ring.end(),
             Start::KeyFrame => ring.resume(),
         };
-        Subscriber { shared: self.shared.clone(), end: self.shared.end.clone(), next, seek_key: false }
+        Subscriber { shared: self.shared.clone(), end: self.shared.end.clone(), next, seek_key: false, missed: 0 }
     }
 
     /// The packets since the newest key frame, for a decoder that must start at once; empty without one.
@@ -185,6 +201,11 @@ impl Stream {
             Some(key) => (key..ring.end()).filter_map(|n| ring.get(n).cloned()).collect(),
             None => Vec::new(),
         }
+    }
+
+    /// What the ring holds now.
+    pub fn stats(&self) -> Stats {
+        self.shared.lock().stats()
     }
 
     /// Whether the publisher is gone.
@@ -206,18 +227,26 @@ impl Subscriber {
             let resume = ring.resume();
             let packets = resume - self.next;
             self.next = resume;
-            self.seek_key = ring.video && ring.key.is_none();
+            self.missed += packets;
+            self.seek_key = ring.pictures > 0 && ring.key.is_none();
             return Err(RecvError::Lagged(Lag { packets }));
         }
         while let Some(packet) = ring.get(self.next) {
             self.next += 1;
-            if self.seek_key && !packet.key {
+            // When the last picture has left the ring, nothing is gained by waiting for a key frame.
+            if self.seek_key && !packet.key && ring.pictures > 0 {
+                self.missed += 1;
                 continue;
             }
             self.seek_key = false;
             return Ok(Some(packet.clone()));
         }
         if ended { Err(RecvError::Ended) } else { Ok(None) }
+    }
+
+    /// Packets that this reader did not get since it subscribed.
+    pub fn missed(&self) -> u64 {
+        self.missed
     }
 
     /// Waits for the next packet. Cancel safe.
@@ -238,3 +267,6 @@ impl Subscriber {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,7 +10,7 @@ pub mod time;
 pub mod timeline;
 pub mod window;
 
-pub use clock::{Clock, SharedClock, SystemClock};
+pub use clock::{Clock, SharedClock, SimClock, SystemClock};
 pub use codec::{AudioCodec, AudioFormat, VideoCodec, VideoFormat};
 pub use grid::Grid;
 pub use packet::{InputName, Media, Packet, Track, TrackId};

@@ -3,8 +3,15 @@
 //! **Data flow.** `Packet`s of one rendition → [`Part`]s → [`Segment`]s. Timestamps are the event's timeline (Unix
 //! time in flicks) and go into `tfdt` as they are.
 
+mod packager;
+pub mod playlist;
+mod source;
+mod track;
 pub mod window;
 
+pub use packager::Packager;
+pub use source::SourcePackager;
+pub use track::PackageError;
 pub use window::{Change, Entry, Reach, Resume, Segment, Window, WindowLimits};
 
 use crate::media::{Dur, Grid, Track, Ts};
@@ -109,6 +116,21 @@ pub struct Init {
     pub data: Bytes,
 }
 
+impl Init {
+    /// A stored initialisation segment, after a restart.
+    ///
+    /// # Errors
+    /// When the bytes are none that this packager wrote.
+    pub fn restore(version: u32, data: Bytes) -> Result<Init, PackageError> {
+        let rendition = || format!("init-{version}.mp4");
+        let track = crate::wire::mp4::read_init(&data)
+            .map_err(|source| PackageError::Init { rendition: rendition(), source })?;
+        let codecs = crate::wire::bitstream::codecs(&track.media)
+            .map_err(|source| PackageError::Codecs { rendition: rendition(), source })?;
+        Ok(Init { version, track: Arc::new(track), codecs, data })
+    }
+}
+
 /// A CMAF chunk: one `moof` and `mdat` (with `styp` before it where it begins a segment).
 #[derive(Clone, Debug)]
 pub struct Part {
@@ -130,6 +152,8 @@ pub struct Part {
 pub enum Output {
     /// A new header: the first one, or a changed format. What follows refers to it.
     Init(Arc<Init>),
+    /// TARGETDURATION of a source rendition, in seconds, before its first [`Output::SegmentEnd`]. The grid needs none.
+    Target(u32),
     /// A segment begins. `discontinuity` when its format or timeline does not continue the one before.
     SegmentStart {
         /// Its number: floor(timeline ÷ segment) since 1970; for a source rendition counted on from its first.

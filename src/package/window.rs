@@ -259,6 +259,9 @@ impl Window {
                     change.init = Some(init.version);
                 }
             }
+            Output::Target(seconds) => {
+                self.target.get_or_insert(seconds.max(1));
+            }
             Output::SegmentStart { number, start, discontinuity } => {
                 // A packager that was replaced leaves its segment open. It is as long as its parts, and a gap.
                 self.close(None, None, &mut change);
@@ -429,10 +432,19 @@ impl Window {
         }
     }
 
-    /// The event pauses or ends: EXT-X-ENDLIST. An incomplete segment is dropped.
-    pub fn end(&mut self) {
-        self.open = None;
+    /// The event pauses or ends: EXT-X-ENDLIST. The growing segment ends with the parts it has: it is short, not a gap.
+    pub fn end(&mut self) -> Change {
+        let mut change = Change { listed: true, ..Change::default() };
         self.ended = true;
+        let Some(mut segment) = self.open.take() else { return change };
+        if segment.parts.is_empty() || !segment.parts.iter().zip(0..).all(|(part, index)| part.index == index) {
+            return change;
+        }
+        segment.iframe = None;
+        change.completed = Some(segment.number);
+        self.complete(segment);
+        self.evict(&mut change);
+        change
     }
 
     /// The event goes on.
@@ -481,7 +493,7 @@ impl Window {
     }
 
     /// Complete segments and gaps that the playlist lists, oldest first, numbers without holes.
-    pub fn listed(&self) -> impl ExactSizeIterator<Item = &Segment> + DoubleEndedIterator {
+    pub fn listed(&self) -> impl ExactSizeIterator<Item = &Segment> + DoubleEndedIterator + Clone {
         self.segments.range(self.unlisted.min(self.segments.len())..)
     }
 

@@ -1,3 +1,9 @@
 //! Formats and protocols without IO: bytes in, values out, and back. Depends on `media` alone.
 
+pub mod amf0;
 pub mod bitstream;
+pub mod flv;
+pub mod language;
+pub mod m3u8;
+pub mod mp4;
+pub mod rtmp;

@@ -1,0 +1,144 @@
+/**
+ * The public state of an event, `/api/v1/events/{id}/state`: as one JSON object, and as server-sent events. The first
+ * message of the stream is the whole object; later ones have a `type` and carry what changed:
+ *
+ *     {"type": "status", "at": "…", "status": "paused"}
+ *     {"type": "service_message", "at": "…", "service_message": {"text": "…", "until": "…"} | null}
+ *     {"type": "languages", "at": "…"}                      the playlist's tracks changed: load them again
+ *     {"type": "state", …the whole object…}                 anything else changed
+ *
+ * What is unknown is ignored, what is missing has a default: an older page must survive a newer daemon.
+ */
+
+export type Status = 'inactive' | 'preview' | 'started' | 'paused' | 'ended'
+
+const STATUSES: readonly Status[] = ['inactive', 'preview', 'started', 'paused', 'ended']
+
+/** The pages shown instead of the broadcast: before it (`inactive`, `preview`), in a pause, after it. */
+export type PageName = 'before' | 'paused' | 'ended'
+
+const PAGES: readonly PageName[] = ['before', 'paused', 'ended']
+
+/** Longest text that is shown; what a page receives is not trusted to be reasonable. */
+const MAX_TEXT = 2000
+
+export interface ServiceMessage {
+  text: string
+  /** Unix milliseconds (server clock) at which it disappears, or null. */
+  until: number | null
+}
+
+export interface EventState {
+  status: Status
+  name: string
+  description: string
+  /** Unix milliseconds, or null. */
+  scheduledStart: number | null
+  /** Whether the time until `scheduledStart` is counted down, and whether the zero stays until the event starts. */
+  countdown: 'off' | 'until_scheduled' | 'until_started'
+  /** What the event's manager wrote for a page. */
+  texts: Partial<Record<PageName, string>>
+  /** Pictures for the pages. */
+  images: Partial<Record<PageName, string>>
+  serviceMessage: ServiceMessage | null
+  /** Where the multivariant playlist is, when not at its usual place. */
+  hlsUrl: string | null
+  /** Raised each time the tracks are said to have changed. */
+  tracksVersion: number
+  /** Server clock minus this computer's, in milliseconds. */
+  clockOffset: number
+}
+
+const text = (value: unknown): string => (typeof value === 'string' ? value.slice(0, MAX_TEXT) : '')
+
+const time = (value: unknown): number | null => {
+  if (typeof value !== 'string') return null
+  const parsed = Date.parse(value)
+  return Number.isFinite(parsed) ? parsed : null
+}
+
+const isObject = (value: unknown): value is Record<string, unknown> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value)
+
+const isStatus = (value: unknown): value is Status => STATUSES.includes(value as Status)
+
+/** Only addresses that a browser fetches harmlessly: no `javascript:`, no `data:`. */
+function address(value: unknown, base: string): string | null {
+  if (typeof value !== 'string' || value === '') return null
+  try {
+    const url = new URL(value, base)
+    return url.protocol === 'http:' || url.protocol === 'https:' ? url.href : null
+  } catch {
+    return null
+  }
+}
+
+function textsOf(value: unknown): EventState['texts'] {
+  const texts: EventState['texts'] = {}
+  if (isObject(value)) {
+    for (const page of PAGES) {
+      const found = text(value[page])
+      if (found !== '') texts[page] = found
+    }
+  }
+  return texts
+}
+
+function imagesOf(value: unknown, base: string): EventState['images'] {
+  const images: EventState['images'] = {}
+  if (isObject(value)) {
+    for (const page of PAGES) {
+      const found = address(value[page], base)
+      if (found !== null) images[page] = found
+    }
+  }
+  return images
+}
+
+function serviceMessageOf(value: unknown): ServiceMessage | null {
+  if (typeof value === 'string') return value === '' ? null : { text: text(value), until: null }
+  if (!isObject(value)) return null
+  const words = text(value['text'])
+  return words === '' ? null : { text: words, until: time(value['until']) }
+}
+
+/**
+ * The state after `message`, or `previous` itself when the message says nothing to a player.
+ *
+ * @param base the page's address, to which relative addresses in the state refer
+ * @param now Unix milliseconds of this computer
+ */
+export function applyMessage(previous: EventState | null, message: unknown, base: string, now: number): EventState | null {
+  if (!isObject(message)) return previous
+  const type = typeof message['type'] === 'string' ? message['type'] : 'state'
+  switch (type) {
+    case 'status':
+      // Without a first message there is nothing to change; it will come.
+      return previous && isStatus(message['status']) ? { ...previous, status: message['status'] } : previous
+    case 'service_message':
+      return previous && { ...previous, serviceMessage: serviceMessageOf(message['service_message']) }
+    case 'languages':
+      return previous && { ...previous, tracksVersion: previous.tracksVersion + 1 }
+    case 'state': {
+      const status = message['status']
+      if (!isStatus(status)) return previous
+      const countdown = message['countdown']
+      const serverTime = time(message['server_time'])
+      return {
+        status,
+        name: text(message['name']),
+        description: text(message['description']),
+        scheduledStart: time(message['scheduled_start']),
+        countdown: countdown === 'off' || countdown === 'until_started' ? countdown : 'until_scheduled',
+        texts: textsOf(message['texts']),
+        images: imagesOf(message['images'], base),
+        serviceMessage: serviceMessageOf(message['service_message']),
+        hlsUrl: address(message['hls_url'], base),
+        tracksVersion: previous?.tracksVersion ?? 0,
+        clockOffset: serverTime === null ? (previous?.clockOffset ?? 0) : serverTime - now,
+      }
+    }
+    default:
+      return previous
+  }
+}
