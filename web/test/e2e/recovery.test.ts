@@ -95,9 +95,11 @@ test("the browser's own HLS plays too", async () => {
   daemon.event('native', { status: 'started' })
   const page = await open(browser, `${daemon.origin}/watch/native?engine=native`)
   const able = await page.evaluate(() => document.createElement('video').canPlayType('application/vnd.apple.mpegurl') !== '')
+  console.log(`this Chromium ${able ? 'plays HLS by itself' : 'has no HLS of its own'}`)
   if (able) {
     const now = await until(page, 'playing', (one) => one.playback === 'playing' && one.decoded_frames > 25)
     expect(now.engine).toBe('native')
+    expect(now.audio_bytes).toBeGreaterThan(0)
   } else {
     await page.getByText('This browser cannot play the broadcast').first().waitFor()
   }
