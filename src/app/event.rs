@@ -164,10 +164,8 @@ impl Running {
         let mut reader = stream.subscribe(hub::Start::Live);
         self.group.spawn_until_cancelled("input end", async move {
             while !matches!(reader.recv().await, Err(hub::RecvError::Ended)) {}
-            let fields = Map::from_iter([
-                ("input".to_owned(), input.as_str().into()),
-                ("state".to_owned(), "offline".into()),
-            ]);
+            let fields =
+                Map::from_iter([("input".to_owned(), input.as_str().into()), ("state".to_owned(), "offline".into())]);
             notices.publish(&id, Notice::new("input", Audience::Staff, to_wall(clock.now()), fields));
         });
     }

@@ -16,10 +16,8 @@ use super::shape::{Measure, Shape};
 use crate::deliver::hls::{OriginError, Sink};
 use crate::engine::{AudioSpec, Engine, EngineConfig, Limits, Output as Encoded, RungSpec, SlateConfig};
 use crate::hub::{RecvError, Start, Stream};
-use crate::media::{Dur, Grid, Media, Packet, Ts, TrackId};
-use crate::package::{
-    Cut, Output, Packager, RenditionKind, RenditionSpec, Resume, SourcePackager, SourceTargets,
-};
+use crate::media::{Dur, Grid, Media, Packet, TrackId, Ts};
+use crate::package::{Cut, Output, Packager, RenditionKind, RenditionSpec, Resume, SourcePackager, SourceTargets};
 use crate::store::{Event, LanguageKind, ORIGINAL, OutputShape, StoreError};
 use crate::wire::language;
 use std::collections::HashMap;
@@ -97,7 +95,7 @@ async fn measure(programme: &Stream) -> Result<Shape, PipelineError> {
 /// The sound renditions of an event: the floor, then the languages in their order, with the contribution's track.
 fn sounds(event: &Event) -> Vec<(RenditionSpec, u16)> {
     let floor = &event.settings.floor_language;
-    let label = if floor == ORIGINAL { "Original".to_owned() } else { language::autonym(floor) };
+    let label = if floor == ORIGINAL { "Original".to_owned() } else { language::autonym(floor).into_owned() };
     let spec = |name: &str, language: &str, label: String, default| RenditionSpec {
         name: name.to_owned(),
         kind: RenditionKind::Audio { language: language.to_owned(), label, default },
@@ -111,7 +109,7 @@ fn sounds(event: &Event) -> Vec<(RenditionSpec, u16)> {
             LanguageKind::Broadcast => wanted.track.unwrap_or(0),
             LanguageKind::Interpreted => 0,
         };
-        let label = language::autonym(&wanted.language);
+        let label = language::autonym(&wanted.language).into_owned();
         all.push((spec(&wanted.language.to_lowercase(), &wanted.language, label, false), track));
     }
     all

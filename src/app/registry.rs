@@ -5,7 +5,7 @@ use crate::config::Config;
 use crate::control::{Check, Job, Live, Notices};
 use crate::deliver::hls::{Access, Asking, Origin, Verdict};
 use crate::ingest::{Admission, BoxFuture, Refusal, Request, Session};
-use crate::media::{Clock, InputName, SharedClock, SystemClock};
+use crate::media::{InputName, SharedClock, SystemClock};
 use crate::store::{Event, EventId, Secret, Status, Store};
 use crate::task::Group;
 use arc_swap::ArcSwap;

@@ -5,7 +5,7 @@ use crate::config::Config;
 use crate::control::{Addresses, Api, Notices, Setup, metrics_router};
 use crate::deliver::hls::{Cors, Origin, OriginOptions};
 use crate::ingest;
-use crate::media::{Clock, SharedClock, SystemClock};
+use crate::media::{SharedClock, SystemClock};
 use crate::net::{BindError, HttpOptions, Inherited, Limits, Listener, Source, Tls, TlsError, http, listen};
 use crate::store::{FirstToken, Secret, Store, StoreError};
 use crate::task::Group;
@@ -137,8 +137,8 @@ fn certificate(config: &Config, clock: SharedClock) -> Result<Option<Arc<Tls>>, 
 
 fn http_options(config: &Config) -> HttpOptions {
     HttpOptions {
-        head_timeout: Duration::from_secs_f64(config.http.header_timeout_seconds),
-        stall_timeout: Duration::from_secs_f64(config.http.write_timeout_seconds),
+        head_timeout: Duration::from_secs_f64(config.http.head_timeout_seconds),
+        stall_timeout: Duration::from_secs_f64(config.http.stall_timeout_seconds),
         drain: Duration::from_secs_f64(config.drain.timeout_seconds),
         ..HttpOptions::default()
     }
@@ -160,7 +160,8 @@ pub async fn run(config: Config, admin_token: Option<Secret>, reload: Reload) ->
     let cors = Cors::new(&config.http.cors).map_err(RunError::Cors)?;
     let listeners = Listeners::bind(&config)?;
 
-    if let FirstToken::Created(token) = store.first_token(admin_token.as_ref(), super::event::to_wall(clock.now())).await? {
+    if let FirstToken::Made(token) = store.first_token(admin_token.as_ref(), super::event::to_wall(clock.now())).await?
+    {
         eprintln!("admin token (shown once): {}", token.expose());
     }
 
@@ -216,7 +217,8 @@ pub async fn run(config: Config, admin_token: Option<Secret>, reload: Reload) ->
         ingest::rtmp::serve(listeners.rtmp, None, registry.clone(), clock.clone(), contribution.clone()),
     );
     if let (Some(listener), Some(tls)) = (listeners.rtmps, &tls) {
-        let serve = ingest::rtmp::serve(listener, Some(tls.clone()), registry.clone(), clock.clone(), contribution.clone());
+        let serve =
+            ingest::rtmp::serve(listener, Some(tls.clone()), registry.clone(), clock.clone(), contribution.clone());
         contribution.spawn("rtmps listener", serve);
     }
     if let Some(tls) = &tls {

@@ -104,7 +104,8 @@ mod tests {
     }
 
     fn video(frame_rate: Option<(u32, u32)>) -> Media {
-        let format = VideoFormat { codec: VideoCodec::H264, config: Bytes::new(), width: 1920, height: 1080, frame_rate };
+        let format =
+            VideoFormat { codec: VideoCodec::H264, config: Bytes::new(), width: 1920, height: 1080, frame_rate };
         Media::Video(format)
     }
 
@@ -131,8 +132,7 @@ mod tests {
     #[test]
     fn sound_alone_waits_for_a_picture_for_a_while() {
         let sound = |ms| {
-            let format =
-                AudioFormat { codec: AudioCodec::Aac, config: Bytes::new(), sample_rate: 48_000, channels: 2 };
+            let format = AudioFormat { codec: AudioCodec::Aac, config: Bytes::new(), sample_rate: 48_000, channels: 2 };
             packet(Media::Audio(format), Ts::from_millis(ms))
         };
         let mut measure = Measure::default();

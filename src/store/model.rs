@@ -3,6 +3,7 @@
 use super::secret::Secret;
 use crate::media::InputName;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fmt;
 use time::OffsetDateTime;
 
@@ -129,7 +130,7 @@ impl Selection {
 #[serde(rename_all = "lowercase")]
 pub enum LanguageKind {
     /// From a booth; with nobody on air, the floor.
-    Interpreter,
+    Interpreted,
     /// From an audio track of the contribution.
     Broadcast,
 }

@@ -90,9 +90,14 @@ fn joined(outputs: &[Output]) -> Vec<u8> {
 
 /// Checksums of all packets as ffmpeg demuxes them.
 fn packet_sums(path: &Path) -> Vec<String> {
-    let out = run("ffmpeg", &["-hide_banner", "-loglevel", "error", "-i", text(path), "-c", "copy", "-f", "framemd5", "-"]);
-    let sums: Vec<_> =
-        out.lines().filter(|l| !l.starts_with('#')).filter_map(|l| l.rsplit(',').next()).map(|s| s.trim().to_owned()).collect();
+    let out =
+        run("ffmpeg", &["-hide_banner", "-loglevel", "error", "-i", text(path), "-c", "copy", "-f", "framemd5", "-"]);
+    let sums: Vec<_> = out
+        .lines()
+        .filter(|l| !l.starts_with('#'))
+        .filter_map(|l| l.rsplit(',').next())
+        .map(|s| s.trim().to_owned())
+        .collect();
     assert!(!sums.is_empty());
     sums
 }
@@ -133,7 +138,8 @@ fn h264_with_b_frames_comes_out_as_it_went_in() {
     assert_eq!(packet_sums(&file), packet_sums(&source));
     assert_eq!(decode(&file), 225);
     // Exact times, by a foreign reader.
-    let want: Vec<_> = packets.iter().map(|p| format!("{},{}", p.pts.to_scale(90_000), p.dts.to_scale(90_000))).collect();
+    let want: Vec<_> =
+        packets.iter().map(|p| format!("{},{}", p.pts.to_scale(90_000), p.dts.to_scale(90_000))).collect();
     assert_eq!(probe(&file, "packet=pts,dts"), want);
     assert_eq!(probe(&file, "stream=codec_tag_string,width,height"), ["avc1,320,180"]);
     // The last sample's flag tells that each segment begins with a key frame and stands alone.
@@ -156,7 +162,8 @@ fn h264_with_b_frames_comes_out_as_it_went_in() {
             let segment = &segments[0];
             let range = &segment[iframe.offset as usize..(iframe.offset + iframe.length) as usize];
             let file = dir.write("iframe.mp4", &[header(&out), range]);
-            let args = ["-hide_banner", "-loglevel", "fatal", "-i", text(&file), "-frames:v", "1", "-f", "framemd5", "-"];
+            let args =
+                ["-hide_banner", "-loglevel", "fatal", "-i", text(&file), "-frames:v", "1", "-f", "framemd5", "-"];
             assert_eq!(run("ffmpeg", &args).lines().filter(|l| !l.starts_with('#')).count(), 1);
             break;
         }
@@ -236,7 +243,11 @@ fn aac_on_the_grid_decodes_without_a_seam() {
 #[test]
 fn other_codecs_are_declared_right() {
     for (source, options, tag) in [
-        ("testsrc2=s=320x180:r=25", "-t 2 -c:v libx265 -x265-params log-level=none -tag:v hvc1 -g 50 -preset ultrafast", "hvc1"),
+        (
+            "testsrc2=s=320x180:r=25",
+            "-t 2 -c:v libx265 -x265-params log-level=none -tag:v hvc1 -g 50 -preset ultrafast",
+            "hvc1",
+        ),
         ("testsrc2=s=320x180:r=25", "-t 1 -c:v libaom-av1 -cpu-used 8 -g 25 -b:v 200k -row-mt 1", "av01"),
     ] {
         let dir = Dir::new();
