@@ -111,7 +111,7 @@ impl Event {
     pub fn declares_all(&self) -> bool {
         let renditions = self.renditions.load();
         let mut named = renditions.iter().filter(|l| l.listed).peekable();
-        named.peek().is_some() && named.all(|l| l.rendition.with_window(|w| w.init().is_some() && w.peak_bitrate() > 0))
+        named.peek().is_some() && named.all(|l| l.rendition.declares())
     }
 
     /// The multivariant playlist of what is declared; none while that is nothing.

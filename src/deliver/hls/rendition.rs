@@ -233,8 +233,15 @@ impl Rendition {
             Counters { playlists: count("playlist"), segments: count("segment"), parts: count("part"), bytes };
         let progress = Progress { generation: 0, last: window.last(), gone: false };
         let peak = AtomicU64::new(window.peak_bitrate());
-        let state =
-            State { window, generation: 0, texts: Vec::new(), public: None, pending: Pending::default(), memory: 0 };
+        let state = State {
+            window,
+            generation: 0,
+            texts: Vec::new(),
+            public: None,
+            pending: Pending::default(),
+            memory: 0,
+            begun: (false, false),
+        };
         Rendition {
             name: name.into(),
             video,
