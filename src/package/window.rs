@@ -497,6 +497,13 @@ impl Window {
         self.segments.range(self.unlisted.min(self.segments.len())..)
     }
 
+    /// Those of them that are not before `number`.
+    pub fn listed_from(&self, number: u64) -> impl ExactSizeIterator<Item = &Segment> + DoubleEndedIterator + Clone {
+        let first = self.segments.front().map_or(0, |s| s.number);
+        let skipped = usize::try_from(number.saturating_sub(first)).unwrap_or(usize::MAX);
+        self.segments.range(skipped.max(self.unlisted).min(self.segments.len())..)
+    }
+
     /// The growing segment, when its parts are listed. A fresh window does not begin in the middle of a segment.
     pub fn open(&self) -> Option<&Segment> {
         let open = self.open.as_ref().filter(|_| self.target.is_some())?;

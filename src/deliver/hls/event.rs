@@ -4,12 +4,13 @@ use super::access::{Gate, Viewing};
 use super::address::is_name;
 use super::answer::Text;
 use super::disk::{Folder, Medium};
-use super::render;
-use super::rendition::{Declared, Disk, Rendition, Sink};
+use super::render::{self, Others};
+use super::rendition::{Declared, Disk, Rendition, Sink, with_windows};
 use super::{EventOptions, OriginError, Shared};
 use crate::media::{Dur, Ts};
-use crate::package::{Cut, RenditionSpec, Resume, Window, WindowLimits};
+use crate::package::{Cut, RenditionSpec, Resume, Window, WindowLimits, playlist};
 use crate::task::Group;
+use crate::wire::m3u8::Report;
 use arc_swap::ArcSwap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -44,8 +45,6 @@ pub struct EventStats {
 struct Texts {
     /// Generation of what was declared, and the text with and without marks.
     index: [Option<(u64, Arc<Text>)>; 2],
-    /// Sum of the renditions' generations, start of what is shown, marks, text. At most one per view.
-    manifests: Vec<(u64, Option<Ts>, bool, Arc<Text>)>,
 }
 
 /// An event. See the module.
@@ -80,7 +79,7 @@ pub struct Listed {
 pub struct View {
     /// What begins before is not shown; none for everything.
     pub since: Option<Ts>,
-    /// With [`render::MARK`] where a token goes.
+    /// Made for tokens, see `render`.
     pub marked: bool,
 }
 
@@ -96,22 +95,23 @@ impl Event {
     }
 
     /// How far the others are, for rendition reports.
-    pub fn reports(&self, except: &Rendition) -> Vec<render::Report> {
-        let others = self.renditions.load();
-        let others = others.iter().filter(|l| l.listed && l.rendition.name != except.name);
-        others
-            .filter_map(|l| {
-                let (msn, part) = l.rendition.progress().last?;
-                Some(render::Report { name: l.rendition.name.to_string(), msn, part })
-            })
-            .collect()
+    pub fn others(&self, except: &Rendition) -> Others {
+        let renditions = self.renditions.load();
+        let listed = renditions.iter().filter(|l| l.listed).map(|l| &l.rendition);
+        let part_target = listed.clone().map(|r| r.part_target()).max().unwrap_or(Dur::ZERO);
+        let others = listed.filter(|r| r.name != except.name);
+        let reports = others.filter_map(|r| {
+            let (segment, part) = r.progress().last?;
+            Some(Report { rendition: r.name.to_string(), segment, part })
+        });
+        Others { reports: reports.collect(), part_target }
     }
 
     /// Whether every rendition that is named has what the index must say of it.
     pub fn declares_all(&self) -> bool {
         let renditions = self.renditions.load();
         let mut named = renditions.iter().filter(|l| l.listed).peekable();
-        named.peek().is_some() && named.all(|l| l.rendition.with_window(|w| w.init().is_some() && w.peak_bitrate() > 0))
+        named.peek().is_some() && named.all(|l| l.rendition.declares())
     }
 
     /// The multivariant playlist of what is declared; none while that is nothing.
@@ -124,23 +124,11 @@ impl Event {
         {
             return Some(text.clone());
         }
-        let text = Arc::new(Text::new(render::index(&self.renditions.load(), marked)?));
-        *slot = Some((generation, text.clone()));
-        Some(text)
-    }
-
-    /// The DASH manifest; none while there is nothing to name in it.
-    pub fn manifest(&self, view: View, now: Ts) -> Option<Arc<Text>> {
         let renditions = self.renditions.load();
-        let generation =
-            renditions.iter().map(|l| l.rendition.progress().generation).sum::<u64>() + self.declared.generation();
-        let mut texts = self.texts.lock().unwrap_or_else(PoisonError::into_inner);
-        texts.manifests.retain(|m| m.0 == generation);
-        if let Some(known) = texts.manifests.iter().find(|m| m.1 == view.since && m.2 == view.marked) {
-            return Some(known.3.clone());
-        }
-        let text = Arc::new(Text::new(render::manifest(&renditions, view.since, view.marked, now)?));
-        texts.manifests.push((generation, view.since, view.marked, text.clone()));
+        let listed = renditions.iter().filter(|l| l.listed).map(|l| &l.rendition);
+        let text = with_windows(listed, |windows| playlist::multivariant(windows, &render::suffix(marked)))?;
+        let text = Arc::new(Text::new(text));
+        *slot = Some((generation, text.clone()));
         Some(text)
     }
 
@@ -176,6 +164,8 @@ impl Event {
         let event = self.id.to_string();
         metrics::gauge!("boothcast_dvr_memory_bytes", "event" => event.clone()).set(self.memory() as f64);
         metrics::gauge!("boothcast_dvr_disk_bytes", "event" => event).set(self.disk_bytes() as f64);
+        // The averages that the index states have moved.
+        self.declared.touch();
     }
 
     fn memory(&self) -> u64 {

@@ -1,33 +1,54 @@
-//! Texts.
-use super::event::Listed;
-use crate::media::Ts;
-use crate::package::Window;
+//! Playlists as texts, with and without a place for a token.
+//!
+//! A text is rendered once for all who ask. For those who come with a token it is rendered once more with [`MARK`]
+//! after every URI, and their own token is put in its place: a copy, not a rendering.
+
+use crate::media::Dur;
+use crate::package::{Window, playlist};
+use crate::wire::m3u8::{Report, Suffix};
 use bytes::Bytes;
 
-pub const MARK: char = '\u{1}';
-
+/// Which playlist of a rendition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
+    /// `media.m3u8`.
     Full,
+    /// `media.m3u8` as a delta update.
     Delta,
+    /// `iframes.m3u8`.
     IFrames,
 }
 
-pub struct Report {
-    pub name: String,
-    pub msn: u64,
-    pub part: Option<u32>,
+/// What stands for `?name=token` in a text that is made for tokens.
+const MARK: &str = "?preview=";
+
+/// The end of every URI.
+pub fn suffix(marked: bool) -> Suffix {
+    if marked { Suffix::query("preview", "") } else { Suffix::none() }
 }
 
-pub fn media(_window: &Window, _kind: Kind, _from: u64, _marked: bool, _reports: &[Report]) -> String {
-    todo!()
+/// What a playlist says of the other renditions.
+pub struct Others {
+    /// How far they are.
+    pub reports: Vec<Report>,
+    /// The largest PART-TARGET of all.
+    pub part_target: Dur,
 }
-pub fn index(_renditions: &[Listed], _marked: bool) -> Option<String> {
-    todo!()
+
+/// A playlist of a rendition from segment `from` on; none while there is nothing to list.
+pub fn media(window: &Window, kind: Kind, from: u64, marked: bool, others: &Others) -> Option<String> {
+    let suffix = suffix(marked);
+    match kind {
+        Kind::IFrames => playlist::iframes_from(window, from, &suffix),
+        Kind::Full | Kind::Delta => {
+            let skip = kind == Kind::Delta;
+            playlist::media_from(window, from, &others.reports, others.part_target, &suffix, skip)
+        }
+    }
 }
-pub fn manifest(_renditions: &[Listed], _since: Option<Ts>, _marked: bool, _now: Ts) -> Option<String> {
-    todo!()
-}
-pub fn with_token(_text: &Bytes, _name: &str, _token: &str) -> String {
-    todo!()
+
+/// A marked text with this token. Name and token are URL-safe (see `address`).
+pub fn with_token(text: &Bytes, name: &str, token: &str) -> String {
+    // Texts are made by our writers, as strings.
+    String::from_utf8_lossy(text).replace(MARK, &format!("?{name}={token}"))
 }

@@ -9,7 +9,7 @@
 use super::access::Gate;
 use super::answer::{Pieces, Text, cut};
 use super::disk::Folder;
-use super::render::{self, Kind, Report};
+use super::render::{self, Kind, Others};
 use crate::media::{Dur, Ts};
 use crate::package::{Cut, Entry, Init, Output, Reach, RenditionKind, RenditionSpec, Resume, Segment, Window};
 use axum::http::HeaderValue;
@@ -112,6 +112,8 @@ struct State {
     public: Option<(Ts, u64)>,
     pending: Pending,
     memory: u64,
+    /// There was something to list, and a complete segment: the index says so from then on.
+    begun: (bool, bool),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -231,8 +233,15 @@ impl Rendition {
             Counters { playlists: count("playlist"), segments: count("segment"), parts: count("part"), bytes };
         let progress = Progress { generation: 0, last: window.last(), gone: false };
         let peak = AtomicU64::new(window.peak_bitrate());
-        let state =
-            State { window, generation: 0, texts: Vec::new(), public: None, pending: Pending::default(), memory: 0 };
+        let state = State {
+            window,
+            generation: 0,
+            texts: Vec::new(),
+            public: None,
+            pending: Pending::default(),
+            memory: 0,
+            begun: (false, false),
+        };
         Rendition {
             name: name.into(),
             video,
@@ -275,6 +284,11 @@ impl Rendition {
         *self.changed.borrow()
     }
 
+    /// PART-TARGET.
+    pub fn part_target(&self) -> Dur {
+        self.cut.part_target()
+    }
+
     /// How long a request is held at most: three target durations (RFC 8216bis §6.2.5.2).
     pub fn patience(&self) -> Dur {
         Dur::from_secs(i64::from(self.lock().window.target_duration()) * 3)
@@ -314,11 +328,14 @@ impl Rendition {
         }
         let progress = Progress { generation: state.generation, last: state.window.last(), gone: false };
         let peak = if complete { state.window.peak_bitrate() } else { 0 };
+        let begun = (state.window.is_ready(), state.begun.1 || complete);
+        let news = header || begun != state.begun;
+        state.begun = begun;
         drop(state);
         if change.listed {
             self.changed.send_modify(|p| *p = Progress { gone: p.gone, ..progress });
         }
-        if peak > self.peak.fetch_max(peak, Ordering::Relaxed) || header {
+        if peak > self.peak.fetch_max(peak, Ordering::Relaxed) || news {
             self.declared.touch();
         }
         if work && let Some((writer, _)) = &self.disk {
@@ -326,8 +343,8 @@ impl Rendition {
         }
     }
 
-    /// A media playlist, when it holds what was asked for. `reports` is called when one has to be rendered.
-    pub fn playlist(&self, wanted: &Wanted, reports: impl FnOnce() -> Vec<Report>) -> Playlist {
+    /// A media playlist, when it holds what was asked for. `others` is called when one has to be rendered.
+    pub fn playlist(&self, wanted: &Wanted, others: impl FnOnce() -> Others) -> Playlist {
         let mut state = self.lock();
         if !state.window.is_ready() {
             return Playlist::Wait;
@@ -345,7 +362,10 @@ impl Rendition {
         if let Some((_, text)) = state.texts.iter().find(|(k, _)| *k == key) {
             return Playlist::Ready(text.clone(), edge);
         }
-        let text = Arc::new(Text::new(render::media(&state.window, key.kind, from, key.marked, &reports())));
+        let Some(text) = render::media(&state.window, key.kind, from, key.marked, &others()) else {
+            return Playlist::Wait;
+        };
+        let text = Arc::new(Text::new(text));
         state.texts.push((key, text.clone()));
         Playlist::Ready(text, edge)
     }
@@ -398,9 +418,10 @@ impl Rendition {
         self.changed.send_modify(|p| p.generation = generation);
     }
 
-    /// Looks at the window, for the index and the manifest.
-    pub fn with_window<T>(&self, look: impl FnOnce(&Window) -> T) -> T {
-        look(&self.lock().window)
+    /// Whether the index can say what it must of it.
+    pub fn declares(&self) -> bool {
+        let state = self.lock();
+        state.window.is_ready() && state.window.init().is_some() && state.window.peak_bitrate() > 0
     }
 
     /// Bytes of media in memory.
@@ -464,6 +485,17 @@ impl Rendition {
         }
         Ok(grown)
     }
+}
+
+/// Looks at the windows of several renditions at once. Their locks are taken in the order given, which is always that
+/// in which they were added.
+pub fn with_windows<'a, T>(
+    renditions: impl Iterator<Item = &'a Arc<Rendition>>,
+    look: impl FnOnce(&[&Window]) -> T,
+) -> T {
+    let states: Vec<MutexGuard<'a, State>> = renditions.map(|r| r.lock()).collect();
+    let windows: Vec<&Window> = states.iter().map(|s| &s.window).collect();
+    look(&windows)
 }
 
 /// Bytes of the segments that are in memory: the newest ones.
@@ -537,6 +569,6 @@ impl Sink {
 
     /// What the rendition is.
     pub fn spec(&self) -> RenditionSpec {
-        self.rendition.with_window(|w| w.spec().clone())
+        self.rendition.lock().window.spec().clone()
     }
 }

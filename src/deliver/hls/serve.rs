@@ -114,7 +114,7 @@ async fn respond(
     let ask = Ask { shared, event, query, headers, all, carry };
     match resource {
         Resource::Index => ask.index().await,
-        Resource::Manifest => ask.manifest().await,
+        Resource::Manifest => Err(Refused::NotFound),
         Resource::Rendition(name, item) => {
             let rendition = ask.event.rendition(name).ok_or(Refused::NotFound)?;
             match item {
@@ -163,12 +163,6 @@ impl Ask<'_> {
         Ok(self.text(&text, answer::M3U8, SHORT, None))
     }
 
-    async fn manifest(&self) -> Result<Answered, Refused> {
-        let now = self.shared.clock.now();
-        let text = self.event.manifest(self.view()?, now).ok_or(Refused::TimedOut)?;
-        Ok(self.text(&text, answer::MPD, SHORT, None))
-    }
-
     async fn playlist(&self, rendition: &Arc<Rendition>, kind: Kind) -> Result<Answered, Refused> {
         let at = self.query.msn.map(|msn| (msn, self.query.part));
         if kind != Kind::IFrames {
@@ -178,7 +172,7 @@ impl Ask<'_> {
         let look = || {
             let view = self.view()?;
             let wanted = Wanted { kind, at, since: view.since, marked: view.marked };
-            match rendition.playlist(&wanted, || self.event.reports(rendition)) {
+            match rendition.playlist(&wanted, || self.event.others(rendition)) {
                 Playlist::Ready(text, edge) => Ok(Some((text, edge))),
                 Playlist::Wait => Ok(None),
                 Playlist::TooFar => {

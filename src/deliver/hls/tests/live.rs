@@ -131,7 +131,8 @@ async fn playlists_are_what_the_parser_takes_for_them() {
             }
         }
         match path {
-            "index.m3u8" => assert_eq!((streams, sounds), (2, 2)),
+            // Two pictures, and sound alone.
+            "index.m3u8" => assert_eq!((streams, sounds), (3, 2)),
             "720p/iframes.m3u8" => assert_eq!(parts, 0),
             _ => assert!(parts >= 2 && reports == 3, "{path}: {parts} {reports}"),
         }
@@ -149,13 +150,16 @@ async fn playlists_are_what_the_parser_takes_for_them() {
 
 #[tokio::test]
 async fn the_index_waits_for_renditions_that_have_not_begun_but_not_for_ever() {
-    let bed = Bed::new(Dur::ZERO).await;
+    let mut bed = Bed::new(Dur::ZERO).await;
+    bed.segments(1);
     let (late, _) = bed.event().add(video("360p"), Cut::Grid(grid())).await.expect("free name");
     bed.open();
     let waiting = bed.hold("index.m3u8");
     bed.clock.run(Dur::from_secs(2)).await;
     assert!(!waiting.is_finished());
     late.apply(Output::Init(header(true)));
+    bed.sinks.push(late);
+    bed.segments(1);
     assert!(waiting.await.expect("answered").text().contains("360p/media.m3u8"));
     let (_never, _) = bed.event().add(video("240p"), Cut::Grid(grid())).await.expect("free name");
     let waiting = bed.hold("index.m3u8");
