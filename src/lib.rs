@@ -8,6 +8,7 @@ pub mod deliver;
 pub mod engine;
 pub mod hub;
 pub mod ingest;
+pub mod log;
 pub mod media;
 pub mod net;
 pub mod package;

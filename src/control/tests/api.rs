@@ -250,7 +250,7 @@ async fn inputs_are_shown_and_switched_while_the_event_runs() {
     let closed = world().await;
     let event = closed.event(json!({"name": "x"})).await;
     let shown = closed.get(&format!("/api/v1/events/{}/inputs", id_of(&event))).await.json();
-    assert_eq!((&shown["active"], &shown["main"]["state"]), (&json!("slate"), &json!("closed")));
+    assert_eq!((&shown["active"], &shown["main"]["state"]), (&json!("slate"), &json!("offline")));
 }
 
 #[tokio::test]
@@ -333,9 +333,8 @@ async fn a_stored_change_is_applied_though_the_client_is_gone() {
 
 #[tokio::test]
 async fn links_follow_the_configuration_and_the_proxy() {
-    let url = |w: &World, request: Request<Body>| {
-        let answer = w.ask(request);
-        async move { answer.await.json()["items"][0]["hls_url"].as_str().expect("url").to_owned() }
+    let url = async |w: &World, request: Request<Body>| {
+        w.ask(request).await.json()["items"][0]["hls_url"].as_str().expect("url").to_owned()
     };
     let w = world().await;
     w.event(json!({"name": "x"})).await;

@@ -78,20 +78,9 @@ fn references_lead_somewhere() {
     let schemas = document["components"]["schemas"].as_object().expect("schemas");
     for (name, schema) in schemas {
         for (field, property) in schema["properties"].as_object().into_iter().flatten() {
-            let said = !property["description"].is_null() || !property["$ref"].is_null();
-            assert!(
-                said || matches!(
-                    name.as_str(),
-                    "VideoHealth"
-                        | "AudioHealth"
-                        | "InputHealth"
-                        | "StatusEdit"
-                        | "ActiveEdit"
-                        | "ServiceMessage"
-                        | "Inputs"
-                ),
-                "{name}.{field} says nothing"
-            );
+            // What refers to another schema is described there.
+            let said = !property["description"].is_null() || property.to_string().contains("$ref");
+            assert!(said || matches!(name.as_str(), "StatusEdit" | "ActiveEdit"), "{name}.{field} says nothing");
         }
     }
 }
