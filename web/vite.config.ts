@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { defineConfig, type Plugin } from 'vite'
 
@@ -23,9 +24,27 @@ function assetsFromOneLevelDown(pages: string[]): Plugin {
   }
 }
 
+/** What is built into the pages, and where its licence stands. */
+const BUNDLED = ['preact', 'hls.js']
+
+/** The licences of what is built in go along with it, as their terms ask: `assets/licences.txt`. */
+function licences(): Plugin {
+  return {
+    name: 'boothcast:licences',
+    generateBundle() {
+      const source = BUNDLED.map((name) => {
+        const folder = resolve(import.meta.dirname, 'node_modules', name)
+        const { version } = JSON.parse(readFileSync(resolve(folder, 'package.json'), 'utf8')) as { version: string }
+        return `${name} ${version}\n\n${readFileSync(resolve(folder, 'LICENSE'), 'utf8').trim()}\n`
+      }).join(`\n${'-'.repeat(80)}\n\n`)
+      this.emitFile({ type: 'asset', fileName: 'assets/licences.txt', source })
+    },
+  }
+}
+
 export default defineConfig({
   base: './',
-  plugins: [assetsFromOneLevelDown(['watch.html', 'embed.html'])],
+  plugins: [licences(), assetsFromOneLevelDown(['watch.html', 'embed.html'])],
   build: {
     outDir: 'dist',
     assetsDir: 'assets',

@@ -79,7 +79,7 @@ pub async fn serve(
                 }
             };
             // Shutting down just closes: encoders reconnect after that, while a refusal would make some stop.
-            token.run_until_cancelled(run).await;
+            token.run_until_cancelled(Box::pin(run)).await;
         });
     }
 }
@@ -326,7 +326,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
         if self.stream.shutdown().await.is_err() {
             return;
         }
-        let mut sink = [0; 4096];
+        let mut sink = [0; 1024];
         let drain = async { while matches!(self.stream.read(&mut sink).await, Ok(n) if n > 0) {} };
         // Either the peer has closed too, or it has had its time.
         let _ = tokio::time::timeout(LINGER, drain).await;

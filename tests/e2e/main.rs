@@ -5,5 +5,14 @@
 //! missing: `scripts/setup test` installs all of them, and a test whose tool is not there fails and says so.
 #![allow(clippy::disallowed_methods, clippy::large_futures, clippy::panic, clippy::unwrap_used)]
 
+mod aligned;
+mod bad_input;
 mod measuring;
+mod operation;
+mod players;
+mod publishers;
+mod recovery;
+mod status;
 mod support;
+mod tls;
+mod watch;

@@ -1,7 +1,10 @@
 //! The instruments themselves: each reads a known file right, and reads a spoiled one as spoiled.
 
+use crate::support::browser::Browser;
 use crate::support::signal::{self, Sound, flashes, frames, make, offsets, onsets, sound, tone};
+use serde_json::json;
 use std::path::Path;
+use std::time::Duration;
 
 /// Eight seconds, small and hard on the codec as a low rung is.
 async fn programme(to: &Path, extra: &[&str]) {
@@ -68,6 +71,29 @@ async fn a_gap_in_the_sound_starts_a_new_run() {
     assert_eq!(runs.len(), 2, "one gap");
     let (start, gap) = (&runs[0], runs[1].0 - (runs[0].0 + runs[0].1.len() as f64 / 48_000.0));
     assert!(start.0.abs() < 0.01 && (gap - 0.5).abs() < 0.05, "{gap}");
+}
+
+#[tokio::test]
+async fn a_browser_shows_and_sounds_a_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("film.mp4");
+    programme(&file, &["-movflags", "+faststart"]).await;
+    let mut browser = Browser::start().await;
+    // No server is there: the driver answers for it.
+    browser.serve("http://127.0.0.1:9/film.mp4", "video/mp4", &file).await;
+    let video = "<!doctype html><body>still<video src=/film.mp4 autoplay loop></video>";
+    browser.serve_text("http://127.0.0.1:9/", "text/html", video).await;
+    browser.open("http://127.0.0.1:9/").await;
+    browser.until_playing(Duration::from_secs(10)).await;
+    browser.run(json!({"do": "sound"})).await;
+    browser.until(Duration::from_secs(5), "window.loudness() > 0.2").await;
+    let before = browser.playback().await.unwrap();
+    assert_eq!((before.height, before.paused), (360, false));
+    browser.eval("document.querySelector('video').pause()").await;
+    let paused = browser.playback().await.unwrap();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(browser.playback().await.unwrap(), paused, "a video that stands still is seen to stand still");
+    assert!(paused.paused && browser.text().await.contains("still"));
 }
 
 #[test]

@@ -42,6 +42,12 @@ export function t(key: Key, values: Readonly<Record<string, string | number>> = 
   return fill(translation.value.messages[key], values)
 }
 
+/** The browser's own variety of the page's language, which says how times and dates are written (en-GB, not just en). */
+export function locale(): string {
+  const { language } = translation.value
+  return navigator.languages.find((tag) => tag.toLowerCase().split('-')[0] === language) ?? language
+}
+
 /** Draws the component again when the language changes. */
 export function useLanguage(): Language {
   return useStore(translation, (value) => value.language)

@@ -142,7 +142,9 @@ function Index() {
         </section>
       </main>
       <footer class="footer">
-        <span>{t('app.tagline')}</span>
+        <span>
+          {t('app.tagline')} · <a href={new URL('assets/licences.txt', root).href}>{t('index.licences')}</a>
+        </span>
         <LanguageSelect />
       </footer>
     </>

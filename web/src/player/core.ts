@@ -153,6 +153,8 @@ export class PlayerCore {
   start(): void {
     const { signal } = this.#ends
     this.#source.start()
+    // Fetched now, used when the event starts: by then the daemon may have been replaced by one with other files.
+    if (this.options.engine !== 'native') import('./hls-engine').catch(() => undefined)
     addEventListener('online', () => {
       this.#source.refresh()
       this.playback.hurry()

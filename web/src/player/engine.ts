@@ -18,6 +18,8 @@ export interface EngineError {
 export interface EngineEvents {
   /** The playlist is there: tracks and levels are known. */
   onReady(): void
+  /** Something arrived: a slow line is not a broken one. */
+  onActivity(): void
   /** Levels, tracks or the selection among them changed. */
   onTracks(): void
   /** Playback cannot go on without `core` doing something about it. */

@@ -83,6 +83,7 @@ export class HlsEngine implements MediaEngine {
   ready = false
   readonly hls: Hls
   #levelHeight: number | null
+  #destroyed = false
 
   static supported(): boolean {
     return Hls.isSupported()
@@ -106,6 +107,7 @@ export class HlsEngine implements MediaEngine {
   }
 
   destroy(): void {
+    this.#destroyed = true
     this.hls.destroy()
   }
 
@@ -201,9 +203,17 @@ export class HlsEngine implements MediaEngine {
       events.onTracks()
     })
     hls.on(Hls.Events.SUBTITLE_TRACKS_UPDATED, () => {
-      hls.subtitleTrack = options.chooseCaptions(this.captionTracks())
-      events.onTracks()
+      // hls.js makes its own choice right after this event; ours comes after that.
+      queueMicrotask(() => {
+        if (this.#destroyed) return
+        hls.subtitleTrack = options.chooseCaptions(this.captionTracks())
+        events.onTracks()
+      })
     })
+    const activity = () => events.onActivity()
+    hls.on(Hls.Events.LEVEL_LOADED, activity)
+    hls.on(Hls.Events.FRAG_LOADED, activity)
+    hls.on(Hls.Events.BUFFER_APPENDED, activity)
     hls.on(Hls.Events.AUDIO_TRACK_SWITCHED, tracks)
     hls.on(Hls.Events.SUBTITLE_TRACK_SWITCH, tracks)
     hls.on(Hls.Events.LEVEL_SWITCHED, tracks)

@@ -67,6 +67,7 @@ export class NativeEngine implements MediaEngine {
       },
       { signal },
     )
+    video.addEventListener('progress', () => this.events.onActivity(), { signal })
     video.src = this.options.url
     video.load()
   }

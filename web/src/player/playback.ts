@@ -15,8 +15,19 @@ const TICK = 150
 const STALL_AFTER = 350
 /** A standstill this long is not going to end by itself: jump over a hole, to the live edge. */
 const JUMP_AFTER = 2500
-/** … and this long: load everything anew. */
+/** … and this long without anything arriving either: load everything anew. Doubled with each try that fails… */
 const RELOAD_AFTER = 5500
+/** … up to this. */
+const RELOAD_MAX = 22_000
+/** Data may arrive and yet not play: a standstill this many times longer is ended regardless. */
+const RELOAD_REGARDLESS = 2.5
+/**
+ * A viewer who follows the live edge and was thrown back this far by a stall is taken to it again. Less is made up for by
+ * playing a little faster (hls.js does so within one target duration).
+ */
+const FOLLOW_WITHIN = 3
+/** Such a jump needs time to show its effect. */
+const FOLLOW_AGAIN = 4000
 /** While draining, the end of what is held is reached when playback stands still for this long at the edge… */
 const DRAINED_AT_EDGE = 300
 /** … or this long before it, since the rest is still served for a hold-back time but may not arrive. */
@@ -84,8 +95,13 @@ export class Playback {
   #failures = 0
   #lastPosition = -1
   #lastProgress = 0
+  #lastActivity = 0
+  #reloadAfter = RELOAD_AFTER
   #lastMediaError = -Infinity
   #healthySince = 0
+  /** The viewer is at the live edge by wish: did not seek back, did not pause. */
+  #following = true
+  #lastJump = -Infinity
   #retryTimer: number | null = null
   #ticker: number | null = null
 
@@ -99,6 +115,7 @@ export class Playback {
       // By media keys, the picture-in-picture window, or us: all are the viewer's wish. At its end it pauses by itself.
       if (this.#running && !video.ended && this.#shown) {
         this.wanted = false
+        this.#following = false
         host.onChange()
       }
     })
@@ -205,6 +222,7 @@ export class Playback {
   seek(position: number): void {
     const window = this.engine?.liveWindow()
     if (!window) return
+    this.#following = position > window.target - FOLLOW_WITHIN
     this.video.currentTime = Math.min(Math.max(position, window.start), window.target)
     this.#lastProgress = this.now()
   }
@@ -217,6 +235,8 @@ export class Playback {
     this.#broken = false
     this.#lastPosition = -1
     this.#lastProgress = this.now()
+    // Loading begins at the live edge.
+    this.#following = true
     this.host.onChange()
     let engine: MediaEngine | null
     try {
@@ -227,6 +247,9 @@ export class Playback {
           this.#lastProgress = this.now()
           this.host.onChange()
           if (this.wanted) void this.#tryPlay()
+        },
+        onActivity: () => {
+          if (current()) this.#lastActivity = this.now()
         },
         onTracks: () => {
           if (current()) this.host.onChange()
@@ -372,6 +395,7 @@ export class Playback {
         this.#healthySince = now
       }
       if (!this.#broken && this.#shown && this.#failures > 0 && now - this.#healthySince > HEALTHY_AFTER) this.#failures = 0
+      if (this.#shown) this.#reloadAfter = RELOAD_AFTER
       if (!this.#broken && this.#shown) this.host.onError(null)
     }
     const still = now - this.#lastProgress
@@ -393,15 +417,25 @@ export class Playback {
       this.counters.stalls += 1
       this.#healthySince = now
     }
-    if (still > RELOAD_AFTER) {
+    const quiet = now - this.#lastActivity
+    if (still > this.#reloadAfter && (quiet > this.#reloadAfter || still > this.#reloadAfter * RELOAD_REGARDLESS)) {
+      this.#reloadAfter = Math.min(RELOAD_MAX, this.#reloadAfter * 2)
       this.reload()
     } else if (still > JUMP_AFTER && !this.#jumped && this.#shown) {
       this.#jumped = true
       const target = this.engine?.liveWindow()?.target
       if (target !== undefined && target - this.video.currentTime > 0.3) {
-        this.counters.jumps += 1
-        this.video.currentTime = target
+        this.#jump(target)
       }
+    } else if (this.#following && this.#shown && still < STALL_AFTER && now - this.#lastJump > FOLLOW_AGAIN) {
+      const target = this.engine?.liveWindow()?.target
+      if (target !== undefined && target - this.video.currentTime > FOLLOW_WITHIN) this.#jump(target)
     }
+  }
+
+  #jump(target: number): void {
+    this.counters.jumps += 1
+    this.#lastJump = this.now()
+    this.video.currentTime = target
   }
 }

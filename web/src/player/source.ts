@@ -52,6 +52,7 @@ export class StateSource {
   #stopped = true
   #heard = false
   #streamWorks = false
+  #isRefused = false
   /** Raised with every try, so that answers to an abandoned one are dropped. */
   #generation = 0
 
@@ -124,7 +125,8 @@ export class StateSource {
     this.#silence = null
   }
 
-  #retry(delay = Math.min(RETRY_MAX, RETRY_MIN * 2 ** this.#failures)): void {
+  #retry(): void {
+    const delay = this.#isRefused ? RETRY_GONE : Math.min(RETRY_MAX, RETRY_MIN * 2 ** this.#failures)
     this.#failures += 1
     // Spread, so that a daemon that comes back is not met by all its viewers in one moment.
     this.#later(delay * (0.5 + this.environment.random() / 2), () => {
@@ -149,6 +151,7 @@ export class StateSource {
     try {
       answer = await this.environment.fetchJson(this.url)
     } catch {
+      this.#isRefused = false
       if (!this.#stopped) this.onConnection(this.#heard ? 'reconnecting' : 'connecting')
       return
     }
@@ -161,17 +164,19 @@ export class StateSource {
     } else if (answer.status === 401 || answer.status === 403) {
       this.#refused('denied')
     } else {
+      this.#isRefused = false
       this.onConnection(this.#heard ? 'reconnecting' : 'connecting')
     }
   }
 
   #refused(why: 'gone' | 'denied'): void {
-    this.#failures = Math.max(this.#failures, Math.ceil(Math.log2(RETRY_GONE / RETRY_MIN)))
+    this.#isRefused = true
     this.onConnection(why)
   }
 
   #online(): void {
     this.#heard = true
+    this.#isRefused = false
     this.#failures = 0
     this.onConnection('online')
   }

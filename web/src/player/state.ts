@@ -14,11 +14,6 @@ export type Status = 'inactive' | 'preview' | 'started' | 'paused' | 'ended'
 
 const STATUSES: readonly Status[] = ['inactive', 'preview', 'started', 'paused', 'ended']
 
-/** The pages shown instead of the broadcast: before it (`inactive`, `preview`), in a pause, after it. */
-export type PageName = 'before' | 'paused' | 'ended'
-
-const PAGES: readonly PageName[] = ['before', 'paused', 'ended']
-
 /** Longest text that is shown; what a page receives is not trusted to be reasonable. */
 const MAX_TEXT = 2000
 
@@ -34,12 +29,12 @@ export interface EventState {
   description: string
   /** Unix milliseconds, or null. */
   scheduledStart: number | null
-  /** Whether the time until `scheduledStart` is counted down, and whether the zero stays until the event starts. */
-  countdown: 'off' | 'until_scheduled' | 'until_started'
-  /** What the event's manager wrote for a page. */
-  texts: Partial<Record<PageName, string>>
-  /** Pictures for the pages. */
-  images: Partial<Record<PageName, string>>
+  /** Whether the time until `scheduledStart` is counted down. */
+  countdown: boolean
+  /** What the event's manager wrote for a status; for `started`, what is read until the picture is there. */
+  texts: Partial<Record<Status, string>>
+  /** Pictures for a status; `general` for those without one, `poster` for the player before it plays. */
+  images: Partial<Record<Status | 'general' | 'poster', string>>
   serviceMessage: ServiceMessage | null
   /** Where the multivariant playlist is, when not at its usual place. */
   hlsUrl: string | null
@@ -76,9 +71,9 @@ function address(value: unknown, base: string): string | null {
 function textsOf(value: unknown): EventState['texts'] {
   const texts: EventState['texts'] = {}
   if (isObject(value)) {
-    for (const page of PAGES) {
-      const found = text(value[page])
-      if (found !== '') texts[page] = found
+    for (const status of STATUSES) {
+      const found = text(value[status])
+      if (found !== '') texts[status] = found
     }
   }
   return texts
@@ -87,9 +82,9 @@ function textsOf(value: unknown): EventState['texts'] {
 function imagesOf(value: unknown, base: string): EventState['images'] {
   const images: EventState['images'] = {}
   if (isObject(value)) {
-    for (const page of PAGES) {
-      const found = address(value[page], base)
-      if (found !== null) images[page] = found
+    for (const key of [...STATUSES, 'general', 'poster'] as const) {
+      const found = address(value[key], base)
+      if (found !== null) images[key] = found
     }
   }
   return images
@@ -122,14 +117,13 @@ export function applyMessage(previous: EventState | null, message: unknown, base
     case 'state': {
       const status = message['status']
       if (!isStatus(status)) return previous
-      const countdown = message['countdown']
       const serverTime = time(message['server_time'])
       return {
         status,
         name: text(message['name']),
         description: text(message['description']),
         scheduledStart: time(message['scheduled_start']),
-        countdown: countdown === 'off' || countdown === 'until_started' ? countdown : 'until_scheduled',
+        countdown: message['countdown'] !== false,
         texts: textsOf(message['texts']),
         images: imagesOf(message['images'], base),
         serviceMessage: serviceMessageOf(message['service_message']),
@@ -141,4 +135,15 @@ export function applyMessage(previous: EventState | null, message: unknown, base
     default:
       return previous
   }
+}
+
+/** The manager's words for a status; what was written for `inactive` is for all the time before the start. */
+export function textFor(event: EventState, status: Status): string | undefined {
+  return event.texts[status] ?? (status === 'preview' ? event.texts.inactive : undefined)
+}
+
+/** The picture for a status. */
+export function imageFor(event: EventState, status: Status): string | undefined {
+  const own = event.images[status] ?? (status === 'preview' ? event.images.inactive : undefined)
+  return own ?? event.images.general
 }

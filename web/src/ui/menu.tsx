@@ -1,4 +1,4 @@
-import { useEffect, useId, useRef } from 'preact/hooks'
+import { useId, useLayoutEffect, useRef } from 'preact/hooks'
 import { Icon, type IconName } from './icons'
 
 export interface MenuItem {
@@ -38,7 +38,8 @@ export function Menu({ label, icon, value, items, open, onOpen, onSelect }: Menu
 
   const options = () => [...(list.current?.querySelectorAll<HTMLElement>('[role="menuitemradio"]') ?? [])]
 
-  useEffect(() => {
+  // Before the next key can arrive, the focus is in the list.
+  useLayoutEffect(() => {
     if (!open) return
     const all = options()
     const checked = all.find((one) => one.getAttribute('aria-checked') === 'true')

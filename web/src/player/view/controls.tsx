@@ -1,5 +1,5 @@
 import { useState } from 'preact/hooks'
-import { t, translation } from '../../i18n'
+import { locale, t, translation } from '../../i18n'
 import { Icon, type IconName } from '../../ui/icons'
 import { Menu } from '../../ui/menu'
 import { DVR_MINIMUM, type PlayerCore, type Snapshot } from '../core'
@@ -38,7 +38,7 @@ function ControlButton(props: { icon: IconName; label: string; class?: string; p
 
 /** The wall clock of the event at a moment, in the viewer's own zone. */
 function clockAt(date: number | null): string | null {
-  return date === null ? null : new Intl.DateTimeFormat(translation.value.language, { timeStyle: 'medium' }).format(date)
+  return date === null ? null : new Intl.DateTimeFormat(locale(), { timeStyle: 'medium' }).format(date)
 }
 
 function SeekBar({ core, snapshot }: { core: PlayerCore; snapshot: Snapshot }) {
@@ -96,19 +96,19 @@ function LiveButton({ core, snapshot }: { core: PlayerCore; snapshot: Snapshot }
   const { latency, atLive, behind } = snapshot.time
   const paused = snapshot.playback === 'paused'
   const live = atLive && !paused
-  const seconds = latency === null ? '' : new Intl.NumberFormat(translation.value.language, { maximumFractionDigits: 1, minimumFractionDigits: 1 }).format(latency)
+  const seconds = latency === null ? '' : new Intl.NumberFormat(locale(), { maximumFractionDigits: 1, minimumFractionDigits: 1 }).format(latency)
   const delay = latency === null ? '' : t('player.live_latency', { seconds })
   return (
     <button
       type="button"
       class={`control live${live ? ' live-on' : ''}`}
-      // The number changes several times a second: it is in the title and on screen, not in the name.
-      aria-label={live ? t('player.live_at_edge') : t('player.go_live')}
       title={delay}
       onClick={() => core.goLive()}
     >
       <span class="live-dot" aria-hidden="true" />
       <span class="live-word">{t('player.live')}</span>
+      <span class="visually-hidden">: {live ? t('player.live_at_edge') : t('player.go_live')}</span>
+      {/* Changes several times a second: on screen and in the title, not in the name that is read out. */}
       <span class="live-delay" aria-hidden="true">
         {latency === null ? '' : live ? `${seconds} s` : `−${clockText(Math.max(behind, latency))}`}
       </span>

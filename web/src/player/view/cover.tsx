@@ -1,8 +1,8 @@
 import { useEffect, useState } from 'preact/hooks'
-import { t, translation } from '../../i18n'
+import { locale, t, translation } from '../../i18n'
 import { Icon } from '../../ui/icons'
 import { countdownParts } from '../time'
-import type { EventState, PageName } from '../state'
+import { imageFor, textFor, type EventState, type Status } from '../state'
 import type { Snapshot } from '../core'
 
 /** Milliseconds until `at` on the server's clock, told again every second. */
@@ -21,12 +21,11 @@ function Countdown({ event }: { event: EventState }) {
   const left = useTimeLeft(event.scheduledStart, event.clockOffset)
   if (event.scheduledStart === null || left === null) return null
   const { language } = translation.value
-  const date = new Intl.DateTimeFormat(language, { dateStyle: 'full', timeStyle: 'short' }).format(event.scheduledStart)
+  const date = new Intl.DateTimeFormat(locale(), { dateStyle: 'full', timeStyle: 'short' }).format(event.scheduledStart)
   const over = left <= 0
-  const counts = event.countdown === 'until_started' || (event.countdown === 'until_scheduled' && !over)
   return (
     <>
-      {counts && (
+      {event.countdown && !over && (
         <div class="countdown" role="timer" aria-label={t('page.countdown')}>
           {countdownParts(left).map(({ unit, value }) => {
             const parts = new Intl.NumberFormat(language, { style: 'unit', unit, unitDisplay: 'long' }).formatToParts(value)
@@ -49,32 +48,50 @@ function Countdown({ event }: { event: EventState }) {
 }
 
 interface Page {
-  name: PageName | null
+  /** The status whose own words and picture may stand here, or null for a page that is ours alone. */
+  status: Status | null
   title: string
   text: string
 }
 
 function pageFor(snapshot: Snapshot): Page | null {
   if (snapshot.error?.code === 'unsupported') {
-    return { name: null, title: t('player.unsupported_title'), text: t('player.unsupported_text') }
+    return { status: null, title: t('player.unsupported_title'), text: t('player.unsupported_text') }
   }
   switch (snapshot.phase) {
     case 'connecting':
-      return { name: null, title: t('page.connecting'), text: '' }
+      return { status: null, title: t('page.connecting'), text: '' }
     case 'holding':
-      return { name: 'before', title: t('page.holding_title'), text: '' }
+      return { status: snapshot.event?.status ?? null, title: t('page.holding_title'), text: '' }
     case 'paused':
-      return { name: 'paused', title: t('page.paused_title'), text: t('page.paused_text') }
+      return { status: 'paused', title: t('page.paused_title'), text: t('page.paused_text') }
     case 'ended':
-      return { name: 'ended', title: t('page.ended_title'), text: t('page.ended_text') }
+      return { status: 'ended', title: t('page.ended_title'), text: t('page.ended_text') }
     case 'gone':
-      return { name: null, title: t('page.gone_title'), text: t('page.gone_text') }
+      return { status: null, title: t('page.gone_title'), text: t('page.gone_text') }
     case 'denied':
-      return { name: null, title: t('page.denied_title'), text: t('page.denied_text') }
+      return { status: null, title: t('page.denied_title'), text: t('page.denied_text') }
     case 'live':
     case 'draining':
       return null
   }
+}
+
+/** The manager's words: the first line is the title, what follows is set smaller. */
+function OwnWords({ text }: { text: string }) {
+  const [title, ...rest] = text.trim().split('\n')
+  return (
+    <>
+      <p class="cover-title cover-own" dir="auto">
+        {title}
+      </p>
+      {rest.length > 0 && (
+        <p class="cover-text cover-own" dir="auto">
+          {rest.join('\n')}
+        </p>
+      )}
+    </>
+  )
 }
 
 /** What stands in place of the picture while there is none: the event's own image or words, else ours. */
@@ -82,9 +99,9 @@ export function Cover({ snapshot }: { snapshot: Snapshot }) {
   const { event, phase, error } = snapshot
   const page = pageFor(snapshot)
   if (!page) return null
-  const image = page.name && event ? event.images[page.name] : undefined
-  const own = page.name && event ? event.texts[page.name] : undefined
-  const before = page.name === 'before' && event !== null
+  const image = page.status && event ? imageFor(event, page.status) : undefined
+  const own = page.status && event ? textFor(event, page.status) : undefined
+  const before = phase === 'holding' && event !== null
   return (
     <div class={`cover${image ? ' cover-image' : ''}`} data-page={phase}>
       {image && <img class="cover-picture" src={image} alt={own ?? page.title} />}
@@ -93,7 +110,7 @@ export function Cover({ snapshot }: { snapshot: Snapshot }) {
           <p class="cover-text">{page.title}</p>
         ) : own ? (
           // With a picture, the words are its alternative text already.
-          !image && <p class="cover-title cover-own" dir="auto">{own}</p>
+          !image && <OwnWords text={own} />
         ) : (
           !image && (
             <>

@@ -4,6 +4,7 @@ import { useStore } from '../../store'
 import { Banner } from '../../ui/banner'
 import { Icon } from '../../ui/icons'
 import type { PlayerCore, Snapshot } from '../core'
+import { imageFor, textFor } from '../state'
 import { actionFor, focusKind, type Action } from '../shortcuts'
 import { Captions } from './captions'
 import { Controls } from './controls'
@@ -163,8 +164,11 @@ export function Player({ core, fill = false }: { core: PlayerCore; fill?: boolea
     : trouble && snapshot.error?.httpStatus !== 404
       ? t('player.repairing')
       : snapshot.playback === 'loading' && !snapshot.frozen
-        ? t('player.waiting')
+        ? ((snapshot.event && textFor(snapshot.event, 'started')) ?? t('player.waiting'))
         : ''
+  // Until the first picture is there, the event's own stands in.
+  const nothingYet = live && !unsupported && !snapshot.frozen && (snapshot.awaitsPlay || snapshot.playback === 'loading')
+  const poster = nothingYet && snapshot.event ? (snapshot.event.images.poster ?? imageFor(snapshot.event, 'started')) : undefined
   const barShown = showControls && (active || busy || help || snapshot.playback !== 'playing' || snapshot.soundBlocked || snapshot.awaitsPlay)
   const captionLanguage = snapshot.captionTracks.find((track) => track.index === snapshot.captionTrack)?.language ?? ''
 
@@ -192,6 +196,7 @@ export function Player({ core, fill = false }: { core: PlayerCore; fill?: boolea
       />
       {live && <Captions cues={snapshot.cues} lang={captionLanguage} raised={barShown} />}
       <Cover snapshot={snapshot} />
+      {poster && <img class="poster" src={poster} alt="" />}
       {waiting && (
         <div class="wait">
           <span class="spinner" aria-hidden="true" />
@@ -259,11 +264,11 @@ export function Player({ core, fill = false }: { core: PlayerCore; fill?: boolea
 function pageAnnouncement({ phase, event }: Snapshot): string {
   switch (phase) {
     case 'holding':
-      return event?.texts.before ?? t('page.holding_title')
+      return (event && textFor(event, event.status)) ?? t('page.holding_title')
     case 'paused':
-      return event?.texts.paused ?? t('page.paused_title')
+      return (event && textFor(event, 'paused')) ?? t('page.paused_title')
     case 'ended':
-      return event?.texts.ended ?? t('page.ended_title')
+      return (event && textFor(event, 'ended')) ?? t('page.ended_title')
     case 'gone':
       return t('page.gone_title')
     case 'denied':
