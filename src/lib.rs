@@ -3,13 +3,13 @@
 #![warn(missing_docs)]
 
 pub mod app;
-pub mod cli;
 pub mod config;
 pub mod control;
 pub mod deliver;
 pub mod engine;
 pub mod hub;
 pub mod ingest;
+pub mod log;
 pub mod media;
 pub mod net;
 pub mod package;

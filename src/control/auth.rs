@@ -9,7 +9,7 @@ use super::api::Api;
 use super::links;
 use super::problem::Problem;
 use crate::net::peer_group;
-use crate::store::{Role, Token};
+use crate::store::{FirstToken, Role, Secret, Store, StoreError, Token};
 use axum::extract::{FromRequestParts, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -19,6 +19,7 @@ use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use std::net::{IpAddr, Ipv4Addr};
 use std::num::NonZeroU32;
+use time::OffsetDateTime;
 
 /// Failures that a client may make at once: a console with a stale token has some requests under way.
 const BURST: NonZeroU32 = NonZeroU32::new(20).expect("not zero");
@@ -28,6 +29,44 @@ const PER_SECOND: NonZeroU32 = NonZeroU32::new(1).expect("not zero");
 const MAX_CLIENTS: usize = 65_536;
 /// The longest token: what the environment may set, with room to spare.
 const MAX_TOKEN: usize = 512;
+
+/// The shortest token that the environment may set. Those made here have 44 characters.
+const MIN_TOKEN: usize = 8;
+
+/// Why nobody could be let in.
+#[derive(Debug, thiserror::Error)]
+pub enum AdminTokenError {
+    /// The environment's token cannot be one. Its value is not shown.
+    #[error(
+        "BOOTHCAST_ADMIN_TOKEN has {0} characters or a blank; write {MIN_TOKEN} to {MAX_TOKEN} characters without blanks"
+    )]
+    Unusable(usize),
+    /// The store failed.
+    #[error("{0}")]
+    Store(#[from] StoreError),
+}
+
+/// Sees to it at start that an admin can get in: with the token that `BOOTHCAST_ADMIN_TOKEN` sets, else, where no token
+/// exists yet, with a new one, which is returned to be printed this once.
+///
+/// # Errors
+/// When the environment's token cannot be one, or the store fails.
+pub async fn admin_token(
+    store: &Store,
+    environment: Option<String>,
+    now: OffsetDateTime,
+) -> Result<Option<Secret>, AdminTokenError> {
+    let environment = environment.filter(|text| !text.is_empty());
+    if let Some(text) = &environment
+        && (!(MIN_TOKEN..=MAX_TOKEN).contains(&text.len()) || !text.bytes().all(|b| b.is_ascii_graphic()))
+    {
+        return Err(AdminTokenError::Unusable(text.chars().count()));
+    }
+    match store.first_token(environment.map(Secret::new).as_ref(), now).await? {
+        FirstToken::Made(secret) => Ok(Some(secret)),
+        FirstToken::FromEnvironment | FirstToken::Present => Ok(None),
+    }
+}
 
 /// Who a request comes from, once [`require`] has let it through.
 #[derive(Clone, Debug)]
@@ -159,6 +198,24 @@ mod tests {
             assert_eq!(read(wrong), None, "{wrong:?}");
         }
         assert_eq!(read(&[&format!("Bearer {}", "x".repeat(MAX_TOKEN + 1))]), None);
+    }
+
+    #[tokio::test]
+    async fn the_environments_token_is_checked_and_never_shown() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let store = Store::open(dir.path()).await.expect("opens");
+        let now = OffsetDateTime::UNIX_EPOCH;
+        for wrong in ["short", "has a blank in it", "ünicode-token", &"x".repeat(MAX_TOKEN + 1)] {
+            let error = admin_token(&store, Some(wrong.into()), now).await.expect_err("refused").to_string();
+            assert!(error.contains("BOOTHCAST_ADMIN_TOKEN") && !error.contains(wrong), "{error}");
+        }
+        assert!(store.tokens().await.expect("reads").is_empty());
+        let made =
+            admin_token(&store, Some(String::new()), now).await.expect("answers").expect("as if it were not set");
+        assert_eq!(store.token(made.expose()).await.expect("reads").map(|t| t.role), Some(Role::Admin));
+        assert!(admin_token(&store, None, now).await.expect("answers").is_none());
+        assert!(admin_token(&store, Some("good-enough".into()), now).await.expect("answers").is_none());
+        assert!(store.token("good-enough").await.expect("reads").is_some());
     }
 
     #[test]

@@ -135,3 +135,16 @@ impl<T: DeserializeOwned> FromRequestParts<Api> for Query<T> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_does_not_end_is_given_up() {
+        let first = futures_util::stream::iter([Ok::<_, std::io::Error>(Bytes::from_static(b"{\"name\":"))]);
+        let stalled = futures_util::StreamExt::chain(first, futures_util::stream::pending());
+        let problem = read(Body::from_stream(stalled)).await.expect_err("given up");
+        assert_eq!(problem.status(), StatusCode::REQUEST_TIMEOUT);
+    }
+}

@@ -20,8 +20,8 @@ use utoipa::ToSchema;
 /// The inputs as they are, with a manager's choice beside what is active.
 fn report(api: &Api, event: &Event) -> Value {
     let mut report = api.live().inputs(&event.id).unwrap_or_else(|| {
-        let closed = json!({"state": "closed", "warnings": []});
-        json!({"active": "slate", "main": closed, "backup": closed})
+        let nobody = json!({"state": "offline", "audio": [], "bitrate": 0, "bytes": 0, "warnings": []});
+        json!({"active": "slate", "main": nobody, "backup": nobody})
     });
     if let Some(report) = report.as_object_mut() {
         report.insert("selected".into(), event.input_selection.as_str().into());

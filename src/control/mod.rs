@@ -28,6 +28,7 @@ mod validate;
 mod view;
 
 pub use api::{Api, Setup};
+pub use auth::{AdminTokenError, admin_token};
 pub use extract::MAX_BODY;
 pub use health::metrics_router;
 pub use links::Addresses;

@@ -42,7 +42,7 @@ changes them, `admin` may everything.\n\nMedia stands under `/live/{id}/`: `inde
     components(schemas(
         Problem, FieldError, NewEvent, EventEdit, AppearanceEdit, InputsEdit, InputEdit, view::EventView, view::InputsView,
         view::InputView, view::EventList, events::StatusEdit, inputs::ActiveEdit, Inputs, InputHealth, VideoHealth,
-        AudioHealth, state::StateView, Status, Language, LanguageKind, Ladder, Passthrough, Rung, Appearance, Images,
+        AudioHealth, TimelineHealth, state::StateView, Status, Language, LanguageKind, Ladder, Passthrough, Rung, Appearance, Images,
         ServiceMessage, Selection, health::Health, live::Check,
     )),
     tags(
@@ -156,7 +156,9 @@ pub(super) struct Inputs {
     active: String,
     /// A manager's choice.
     selected: Selection,
+    /// The input that viewers normally see.
     main: InputHealth,
+    /// The input that takes over.
     backup: InputHealth,
 }
 
@@ -164,18 +166,30 @@ pub(super) struct Inputs {
 #[derive(ToSchema)]
 #[allow(dead_code, reason = "describes, is never made")]
 pub(super) struct InputHealth {
-    /// `closed` (the event takes no contribution), `waiting` (nobody publishes) or `live`.
+    /// `offline` (nobody publishes), `connected` (nothing has come yet), `live` or `stalled` (packets have stopped).
     state: String,
     /// `rtmp`, `rtmps`, …
     protocol: Option<String>,
     /// Where it comes from.
     peer: Option<String>,
-    /// Since when.
+    /// What the encoder calls itself.
+    encoder: Option<String>,
+    /// Since when the publisher is connected, RFC 3339.
     connected_since: Option<String>,
-    /// Bits per second.
-    bitrate: Option<u64>,
+    /// The picture.
     video: Option<VideoHealth>,
-    audio: Option<Vec<AudioHealth>>,
+    /// The sound tracks.
+    audio: Vec<AudioHealth>,
+    /// Measured bits per second of all tracks.
+    bitrate: u64,
+    /// Bytes received in all tracks.
+    bytes: u64,
+    /// How much later sound arrives than the picture of the same moment.
+    av_skew_seconds: Option<f64>,
+    /// Round trip, where the protocol measures it.
+    rtt_seconds: Option<f64>,
+    /// What the source's clock did since the publisher came.
+    timeline: Option<TimelineHealth>,
     /// What is wrong with it and what to do, in words.
     warnings: Vec<String>,
 }
@@ -186,21 +200,56 @@ pub(super) struct InputHealth {
 pub(super) struct VideoHealth {
     /// `h264`, `hevc`, `av1`.
     codec: String,
+    /// The RFC 6381 codecs string, which names profile and level.
+    codecs: Option<String>,
+    /// Pixels.
     width: u32,
+    /// Pixels.
     height: u32,
-    /// Frames per second as measured.
+    /// Measured pictures per second.
     fps: Option<f64>,
+    /// What the bitstream or its container says.
+    nominal_fps: Option<f64>,
+    /// Measured bits per second.
+    bitrate: u64,
+    /// From one key frame to the next.
+    gop_seconds: Option<f64>,
+    /// Whether pictures are reordered.
+    b_frames: bool,
 }
 
 /// A sound track of an input.
 #[derive(ToSchema)]
 #[allow(dead_code, reason = "describes, is never made")]
 pub(super) struct AudioHealth {
+    /// Counted from 0.
+    track: u16,
     /// `aac`, `opus`, `mp3`, `ac3`.
     codec: String,
+    /// The RFC 6381 codecs string.
+    codecs: Option<String>,
     /// Samples per second.
     sample_rate: u32,
+    /// Channels.
     channels: u8,
+    /// Measured bits per second.
+    bitrate: u64,
+}
+
+/// What the source's clock did since the publisher came.
+#[derive(ToSchema)]
+#[allow(dead_code, reason = "describes, is never made")]
+pub(super) struct TimelineHealth {
+    /// Jumps of the clock.
+    jumps: u64,
+    /// Holes.
+    gaps: u64,
+    /// Packets whose time was moved to keep order.
+    clamped: u64,
+    /// Packets left out: broken, out of order, before the first key frame.
+    dropped: u64,
+    /// How fast the source's clock runs against ours: positive when it is slow.
+    drift_ppm: Option<f64>,
 }
 
 fn problem(description: &str) -> RefOr<utoipa::openapi::Response> {
