@@ -4,7 +4,7 @@
 
 use boothcast::app;
 use boothcast::config::{Config, parse};
-use boothcast::store::{Role, Secret, Store, TokenOrigin};
+use boothcast::store::{Role, Store, TokenOrigin};
 use clap::{Parser, Subcommand};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -99,7 +99,7 @@ pub fn main() -> ExitCode {
 fn serve(file: Option<PathBuf>) -> Result<(), String> {
     let config = load(file.as_deref())?;
     let level = boothcast::log::init(&config.log).map_err(|error| error.to_string())?;
-    let admin_token = std::env::var(ADMIN_TOKEN).ok().filter(|token| !token.is_empty()).map(Secret::new);
+    let admin_token = std::env::var(ADMIN_TOKEN).ok();
     let reload: app::Reload = Box::new(move || {
         let config = load(file.as_deref())?;
         level.set(&config.log.level).map_err(|error| error.to_string())?;

@@ -2,12 +2,12 @@
 
 use super::registry::{Previews, Registry, Shared};
 use crate::config::Config;
-use crate::control::{Addresses, Api, Notices, Setup, metrics_router};
+use crate::control::{Addresses, AdminTokenError, Api, Notices, Setup, admin_token as admin_token_of, metrics_router};
 use crate::deliver::hls::{Cors, Origin, OriginOptions};
 use crate::ingest;
 use crate::media::{SharedClock, SystemClock};
 use crate::net::{BindError, HttpOptions, Inherited, Limits, Listener, Source, Tls, TlsError, http, listen};
-use crate::store::{FirstToken, Secret, Store, StoreError};
+use crate::store::{Store, StoreError};
 use crate::task::Group;
 use arc_swap::ArcSwap;
 use metrics_exporter_prometheus::PrometheusBuilder;
@@ -26,6 +26,9 @@ pub enum RunError {
     /// The state directory or its database.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The admin token.
+    #[error(transparent)]
+    AdminToken(#[from] AdminTokenError),
     /// A listener.
     #[error(transparent)]
     Bind(#[from] BindError),
@@ -149,7 +152,7 @@ fn http_options(config: &Config) -> HttpOptions {
 ///
 /// # Errors
 /// [`RunError`], before anything was served.
-pub async fn run(config: Config, admin_token: Option<Secret>, reload: Reload) -> Result<(), RunError> {
+pub async fn run(config: Config, admin_token: Option<String>, reload: Reload) -> Result<(), RunError> {
     let mut signals = Signals::new()?;
     let files = listen::raise_file_limit();
     let system = SystemClock::new();
@@ -160,8 +163,7 @@ pub async fn run(config: Config, admin_token: Option<Secret>, reload: Reload) ->
     let cors = Cors::new(&config.http.cors).map_err(RunError::Cors)?;
     let listeners = Listeners::bind(&config)?;
 
-    if let FirstToken::Made(token) = store.first_token(admin_token.as_ref(), super::event::to_wall(clock.now())).await?
-    {
+    if let Some(token) = admin_token_of(&store, admin_token, super::event::to_wall(clock.now())).await? {
         eprintln!("admin token (shown once): {}", token.expose());
     }
 
