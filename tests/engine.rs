@@ -462,6 +462,17 @@ async fn live_output_keeps_every_slot_and_a_killed_child_leaves_no_hole() {
     assert_eq!(levels.len(), 1);
     assert!(run.engine.preview().is_some_and(|p| p.jpeg.starts_with(&[0xff, 0xd8]) && p.jpeg.len() < 60_000));
 
+    // The child gave up what it does not need.
+    let proc = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let field = |name: &str| proc.lines().find_map(|l| l.strip_prefix(name)).map(str::trim).unwrap_or_default();
+    assert_eq!((field("Seccomp:"), field("NoNewPrivs:")), ("2", "1"));
+    let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+    let core = limits.lines().find(|l| l.starts_with("Max core file size")).unwrap();
+    assert_eq!(core.split_whitespace().nth(4), Some("0"), "{core}");
+    let resident: u64 = field("VmRSS:").split_whitespace().next().unwrap().parse().unwrap();
+    println!("engine process: {} MB resident", resident / 1024);
+    assert!(resident < 200 << 10, "{resident} kB");
+
     let killed = run.clock.now();
     rustix::process::kill_process(rustix::process::Pid::from_raw(pid as i32).unwrap(), rustix::process::Signal::KILL)
         .unwrap();
