@@ -28,8 +28,8 @@ struct Input {
     attached: bool,
     map: ClockMap,
     source_epoch: Option<u32>,
-    /// The track that the clock is read from: the picture, or the first sound.
-    reference: Option<TrackId>,
+    /// The track that the clock is read from, and whether it is the picture: that, or the first sound.
+    reference: Option<(TrackId, bool)>,
     /// Packets since the newest key frame, which stands first.
     backlog: VecDeque<Packet>,
     backlog_bytes: usize,
@@ -219,12 +219,18 @@ impl Core {
             self.failover.broken(name, now);
         }
         let input = &mut self.inputs[index(name)];
-        if video && input.reference.is_some_and(|id| id != packet.track.id) && !input.live {
-            // Sound came first; the picture has its own place in the interleaving.
+        // Sound comes first, then the picture, which has its own place in the interleaving; and one that has stopped long
+        // ago says nothing of now.
+        let better = match input.reference {
+            Some((_, false)) => video,
+            Some((_, true)) => !video && self.failover.sound_only(name, now),
+            None => false,
+        };
+        if better && !input.live {
             input.map.reset();
             input.reference = None;
         }
-        if *input.reference.get_or_insert(packet.track.id) == packet.track.id {
+        if input.reference.get_or_insert((packet.track.id, video)).0 == packet.track.id {
             input.map.observe(packet.dts, now);
             if input.live && input.map.must_step() {
                 input.interrupt();
@@ -251,7 +257,7 @@ impl Core {
             return;
         }
         let input = &mut self.inputs[index(name)];
-        if video || input.reference == Some(packet.track.id) {
+        if video || input.reference == Some((packet.track.id, false)) {
             // A picture that is not sent is missing from then on.
             input.live = false;
         }
@@ -298,10 +304,12 @@ impl Core {
         let input = &mut self.inputs[index(name)];
         input.expire(now);
         if sound_only {
-            // Pictures that stopped long ago are not what one begins with.
+            // Pictures that stopped long ago are not what one begins with, nor what tells the time.
             input.backlog.retain(|p| !p.track.is_video());
+            input.backlog_bytes = input.backlog.iter().map(Packet::cost).sum();
         }
-        if !input.map.settled(now) {
+        let stale = sound_only && input.reference.is_some_and(|(_, video)| video);
+        if stale || !input.map.settled(now) {
             return;
         }
         let Some(first) = input.backlog.front().filter(|p| p.key || sound_only) else { return };

@@ -21,20 +21,20 @@
 //! the notices lags and never delays the selector. A selector that itself lags behind an input treats that as a break
 //! of the input: it goes on at the next key frame in a new epoch.
 
-use crate::media::{Dur, InputName};
+use crate::media::{Dur, InputName, Ts};
+use std::sync::Arc;
 
 pub mod clockmap;
 mod core;
 pub mod policy;
 mod run;
 pub mod splice;
+#[cfg(test)]
+mod testing;
 
 pub use clockmap::ClockConfig;
 pub use policy::{Cause, FailoverConfig, Mode};
 pub use run::Selector;
-
-use crate::media::Ts;
-use std::sync::Arc;
 
 /// How old, by arrival, a key frame may be for the programme to begin with it: what comes before the programme delay is
 /// only decoded, and the engine is never handed more than its own bound of 2 s at once.

@@ -340,7 +340,8 @@ impl Failover {
         match self.quality(input, now) {
             Quality::Full => None,
             _ if !health.attached => Some(Cause::Disconnected),
-            _ if health.seen.is_some() && self.fresh(health.sound, now) => Some(Cause::NoVideo),
+            // The last sound of an input that fell silent is a little newer than its last picture.
+            _ if health.sound.is_some_and(|at| now - at < self.config.loss_timeout / 2) => Some(Cause::NoVideo),
             _ => Some(Cause::NoMedia),
         }
     }
@@ -358,5 +359,234 @@ pub const fn other(input: InputName) -> InputName {
     match input {
         InputName::Main => InputName::Backup,
         InputName::Backup => InputName::Main,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const MAIN: InputName = InputName::Main;
+    const BACKUP: InputName = InputName::Backup;
+
+    /// A failover whose caller enters every choice at once, on a clock of 20 ms.
+    struct Rig {
+        failover: Failover,
+        now: Ts,
+        /// What each input delivers: pictures, sound.
+        delivers: [(bool, bool); 2],
+        heard: [Ts; 2],
+        decisions: Vec<(i64, Option<InputName>, Cause)>,
+        enter: bool,
+    }
+
+    impl Rig {
+        fn new(mode: Mode) -> Rig {
+            let failover = Failover::new(FailoverConfig { mode, ..FailoverConfig::default() });
+            Rig {
+                failover,
+                now: Ts::ZERO,
+                delivers: [(false, false); 2],
+                heard: [Ts::ZERO; 2],
+                decisions: Vec::new(),
+                enter: true,
+            }
+        }
+
+        fn attach(&mut self, input: InputName, pictures: bool, sound: bool) {
+            self.failover.attached(input);
+            self.delivers[index(input)] = (pictures, sound);
+        }
+
+        fn poll(&mut self) {
+            while let Some(d) = self.failover.poll(self.now) {
+                self.decisions.push((self.now.as_millis(), d.to, d.cause));
+                if self.enter || d.to.is_none() {
+                    self.failover.entered(d.to);
+                }
+            }
+        }
+
+        fn run(&mut self, millis: i64) {
+            for _ in 0..millis / 20 {
+                for input in InputName::ALL {
+                    let (pictures, sound) = self.delivers[index(input)];
+                    if pictures || sound {
+                        self.heard[index(input)] = self.now;
+                    }
+                    let key = self.now.as_millis() % 1000 == 0;
+                    if pictures {
+                        self.failover.heard(input, if key { Heard::Key } else { Heard::Picture }, self.now);
+                    }
+                    if sound {
+                        self.failover.heard(input, Heard::Sound, self.now);
+                    }
+                }
+                self.poll();
+                self.now += Dur::from_millis(20);
+                self.poll();
+            }
+        }
+    }
+
+    #[test]
+    fn loss_is_seen_after_the_timeout_and_main_taken_back_after_it_was_clean() {
+        let mut r = Rig::new(Mode::Auto);
+        r.attach(MAIN, true, true);
+        r.attach(BACKUP, true, true);
+        r.run(5000);
+        r.delivers[0] = (false, false);
+        r.run(2000);
+        r.delivers[0] = (true, true);
+        r.run(5000);
+        let expected = [
+            (0, Some(MAIN), Cause::Start),
+            (5480, Some(BACKUP), Cause::NoMedia),
+            (10_000, Some(MAIN), Cause::Recovered),
+        ];
+        assert_eq!(r.decisions, expected);
+    }
+
+    #[test]
+    fn an_input_that_comes_and_goes_costs_one_switch() {
+        let mut r = Rig::new(Mode::Auto);
+        r.attach(MAIN, true, true);
+        r.attach(BACKUP, true, true);
+        r.run(2000);
+        for _ in 0..20 {
+            r.delivers[0] = (false, false);
+            r.run(1000);
+            r.delivers[0] = (true, true);
+            r.run(2500);
+        }
+        assert_eq!(r.decisions.len(), 2, "{:?}", r.decisions);
+        r.run(3000);
+        assert_eq!(r.decisions.last().map(|d| d.1), Some(Some(MAIN)));
+    }
+
+    #[test]
+    fn sound_keeps_an_input_on_air_only_while_there_is_nothing_better() {
+        let mut r = Rig::new(Mode::Auto);
+        r.attach(MAIN, true, true);
+        r.run(2000);
+        r.delivers[0] = (false, true);
+        r.run(5000);
+        assert_eq!(r.failover.target(), Some(MAIN));
+        r.attach(BACKUP, true, true);
+        r.run(2000);
+        assert_eq!(r.decisions.last().map(|d| (d.1, d.2)), Some((Some(BACKUP), Cause::NoVideo)));
+    }
+
+    #[test]
+    fn sound_alone_is_a_whole_input_once_that_is_certain() {
+        let mut r = Rig::new(Mode::Auto);
+        r.attach(MAIN, false, true);
+        r.run(1900);
+        assert_eq!(r.decisions, []);
+        r.run(200);
+        assert_eq!(r.decisions, [(2000, Some(MAIN), Cause::Start)]);
+        r.delivers[0] = (false, false);
+        r.run(1000);
+        assert_eq!(r.decisions.last().map(|d| (d.1, d.2)), Some((None, Cause::NoMedia)));
+    }
+
+    #[test]
+    fn pictures_before_a_key_frame_are_none() {
+        let mut r = Rig::new(Mode::Auto);
+        r.now = Ts::from_millis(20);
+        r.attach(MAIN, true, true);
+        r.run(900);
+        assert_eq!(r.decisions, []);
+        r.run(200);
+        assert_eq!(r.decisions, [(1000, Some(MAIN), Cause::Start)]);
+        // A break: after the timeout without a key frame it is lost to those who watch.
+        r.attach(BACKUP, true, true);
+        r.run(1000);
+        r.failover.broken(MAIN, r.now);
+        r.run(600);
+        assert_eq!(r.decisions.last().map(|d| d.1), Some(Some(BACKUP)));
+    }
+
+    #[test]
+    fn a_choice_by_hand_is_final_until_it_is_given_back() {
+        let mut r = Rig::new(Mode::Auto);
+        r.attach(MAIN, true, true);
+        r.attach(BACKUP, true, true);
+        r.run(1000);
+        r.failover.choose(Some(BACKUP));
+        r.run(10_000);
+        r.failover.detached(BACKUP);
+        r.delivers[1] = (false, false);
+        r.run(1000);
+        r.failover.choose(None);
+        r.run(1000);
+        let causes: Vec<_> = r.decisions.iter().map(|d| (d.1, d.2)).collect();
+        let expected = [
+            (Some(MAIN), Cause::Start),
+            (Some(BACKUP), Cause::Manual),
+            (None, Cause::Disconnected),
+            (Some(MAIN), Cause::Manual),
+        ];
+        assert_eq!(causes, expected);
+    }
+
+    #[test]
+    fn a_choice_that_could_not_be_entered_is_taken_back() {
+        let mut r = Rig::new(Mode::Auto);
+        r.attach(MAIN, true, true);
+        r.attach(BACKUP, true, true);
+        r.run(2000);
+        r.enter = false;
+        r.delivers[0] = (false, false);
+        r.run(800);
+        assert_eq!(r.failover.target(), Some(BACKUP));
+        r.delivers[0] = (true, true);
+        r.run(100);
+        assert_eq!(r.failover.target(), Some(MAIN));
+    }
+
+    proptest! {
+        /// Any schedule: the deadline is never in the past, nothing changes between deadlines without being told, and what
+        /// is chosen delivers.
+        #[test]
+        fn choices_are_of_inputs_that_deliver(
+            sticky in any::<bool>(),
+            steps in prop::collection::vec((0usize..2, 0u8..7, 0i64..3000), 1..60)
+        ) {
+            let mut r = Rig::new(if sticky { Mode::Sticky } else { Mode::Auto });
+            for (input, what, wait) in steps {
+                let name = InputName::ALL[input];
+                match what {
+                    0 | 1 => r.attach(name, true, true),
+                    2 => r.attach(name, false, true),
+                    3 => {
+                        r.failover.detached(name);
+                        r.delivers[input] = (false, false);
+                    }
+                    4 => r.delivers[input] = (false, false),
+                    5 => r.failover.broken(name, r.now),
+                    _ => r.failover.choose([None, Some(MAIN), Some(BACKUP)][wait as usize % 3]),
+                }
+                r.poll();
+                if let Some(at) = r.failover.deadline() {
+                    prop_assert!(at > r.now);
+                    let mut later = r.failover.clone();
+                    prop_assert_eq!(later.poll(at - Dur::from_flicks(1)), None);
+                }
+                let before = r.decisions.len();
+                r.run(wait);
+                for (at, to, _) in &r.decisions[before..] {
+                    if let Some(to) = to {
+                        prop_assert!(at - r.heard[index(*to)].as_millis() < 500, "{:?} is silent", to);
+                    }
+                }
+                if let (Some(target), true) = (r.failover.target(), wait > 1000) {
+                    prop_assert!(r.delivers[index(target)] != (false, false), "{:?} is silent", target);
+                }
+                let ends = r.decisions.windows(2).all(|w| w[0].1 != w[1].1);
+                prop_assert!(ends, "{:?}", r.decisions);
+            }
+        }
     }
 }

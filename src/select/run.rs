@@ -305,3 +305,6 @@ async fn sleep(clock: &dyn Clock, deadline: Option<Ts>) {
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -95,3 +95,50 @@ impl Edge {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::select::testing::{Encoder, Random, ms, start};
+
+    fn sent(edge: &mut Edge, epoch: u32, from: i64, to: i64) -> Vec<Packet> {
+        let mut packets = Encoder::new().packets(0, from, to, epoch, &mut Random(1));
+        for p in &mut packets {
+            let distance = p.pts - p.dts;
+            p.dts = start() + (p.dts - Ts::ZERO);
+            p.pts = p.dts + distance;
+        }
+        packets.retain_mut(|p| edge.follow(p));
+        packets
+    }
+
+    #[test]
+    fn a_run_begins_where_the_last_one_ended_or_a_little_later() {
+        let mut edge = Edge::default();
+        let (video, t) = (TrackId::VIDEO, start());
+        assert_eq!(edge.plan(video, t, t + ms(40), MAX_SHIFT), Ok(Plan { shift: Dur::ZERO, gap: None }));
+        sent(&mut edge, 0, 0, 1000);
+        // The last picture is shown from 1000 to 1040 ms and was decoded at 960 ms.
+        let plan = |at: i64, most| edge.plan(video, t + ms(at), t + ms(at + 40), most);
+        assert_eq!(plan(1000, MAX_SHIFT), Ok(Plan { shift: Dur::ZERO, gap: Some(Dur::ZERO) }));
+        assert_eq!(plan(1500, MAX_SHIFT), Ok(Plan { shift: Dur::ZERO, gap: Some(ms(500)) }));
+        assert_eq!(plan(600, MAX_SHIFT), Ok(Plan { shift: ms(400), gap: Some(Dur::ZERO) }));
+        assert_eq!(plan(600, MAX_SHIFT_OF_OLD), Err(ms(400)));
+        assert_eq!(plan(400, MAX_SHIFT), Err(ms(600)));
+    }
+
+    #[test]
+    fn sound_that_overlaps_the_epoch_before_is_dropped_and_within_an_epoch_all_rises() {
+        let mut edge = Edge::default();
+        assert_eq!(sent(&mut edge, 0, 0, 1000).len(), 75);
+        let second = sent(&mut edge, 1, 900, 2000);
+        assert!(second.iter().all(|p| p.track.is_video() || p.dts >= start() + ms(1000)), "{:?}", second.first());
+        assert_eq!(second.iter().filter(|p| !p.track.is_video()).count(), 50);
+        // Twice the same instant in one epoch: the second is moved by a flick.
+        let mut packet = second.last().expect("packets").clone();
+        let dts = packet.dts;
+        assert!(edge.follow(&mut packet));
+        assert_eq!(packet.dts, dts + Dur::from_flicks(1));
+        assert_eq!(edge.gap(packet.track.id, dts), Some(Dur::ZERO));
+    }
+}
