@@ -14,6 +14,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("media", &[]),
     ("task", &["media"]),
     ("config", &[]),
+    ("log", &["config"]),
     ("store", &["media"]),
     ("hub", &["media"]),
     ("wire", &["media"]),

@@ -123,7 +123,7 @@ struct Gate {
 }
 
 /// One customer of the network: an IPv4 address (mapped ones too) or an IPv6 /64.
-fn peer_group(address: IpAddr) -> IpAddr {
+pub fn peer_group(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => {
             let [a, b, c, d, ..] = v6.segments();

@@ -12,5 +12,5 @@ pub mod listen;
 pub mod tls;
 
 pub use http::{HttpOptions, Transport};
-pub use listen::{Admitted, BindError, Inherited, Limits, Listener, Permit, Refusal};
+pub use listen::{Admitted, BindError, Inherited, Limits, Listener, Permit, Refusal, peer_group};
 pub use tls::{Source, Tls, TlsError};

@@ -78,7 +78,12 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn create_event(&self, settings: &Settings, now: OffsetDateTime) -> Result<(Event, Keys), StoreError> {
+    pub async fn create_event(
+        &self,
+        settings: &Settings,
+        takeover: Takeover,
+        now: OffsetDateTime,
+    ) -> Result<(Event, Keys), StoreError> {
         let id = new_id();
         let at = to_millis(now);
         let keys = Keys { main: new_stream_key(), backup: new_stream_key() };
@@ -99,12 +104,14 @@ impl Store {
         .execute(&mut *tx)
         .await
         .map_err(|e| self.fault(e))?;
-        for (input, key) in [(InputName::Main, &keys.main), (InputName::Backup, &keys.backup)] {
-            sqlx::query("INSERT INTO inputs (event, input, key_hash, key_set_at, takeover) VALUES (?, ?, ?, ?, 0)")
+        let inputs = [(InputName::Main, &keys.main, takeover.main), (InputName::Backup, &keys.backup, takeover.backup)];
+        for (input, key, takeover) in inputs {
+            sqlx::query("INSERT INTO inputs (event, input, key_hash, key_set_at, takeover) VALUES (?, ?, ?, ?, ?)")
                 .bind(&id)
                 .bind(input.as_str())
                 .bind(self.key_hash(key.expose()))
                 .bind(at)
+                .bind(takeover)
                 .execute(&mut *tx)
                 .await
                 .map_err(|e| self.fault(e))?;
@@ -279,7 +286,7 @@ impl Store {
         Ok(Change::Done(self.finish(tx, id).await?))
     }
 
-    /// Deletes an event with its keys and timeline, where `allowed` of the event says so; else gives it back as refused.
+    /// Deletes an event with its keys and all else that is stored of it, where `allowed` of the event says so; else gives it back as refused.
     ///
     /// # Errors
     /// When the database fails.
@@ -413,7 +420,7 @@ impl Store {
 }
 
 /// Which inputs let a second publisher take over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Takeover {
     /// Main.
     pub main: bool,

@@ -1,7 +1,7 @@
 //! What is stored: events, their status and settings, keys, tokens and roles.
 
 use super::secret::Secret;
-use crate::media::{InputName, Ts};
+use crate::media::InputName;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -130,7 +130,7 @@ impl Selection {
 #[serde(rename_all = "lowercase")]
 pub enum LanguageKind {
     /// From a booth; with nobody on air, the floor.
-    Interpreter,
+    Interpreted,
     /// From an audio track of the contribution.
     Broadcast,
 }
@@ -149,7 +149,7 @@ pub struct Language {
 }
 
 /// Which renditions of the picture an event has.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[serde(untagged)]
 pub enum Ladder {
     /// The source alone, not transcoded.
@@ -226,6 +226,32 @@ impl Rung {
     }
 }
 
+impl<'de> Deserialize<'de> for Ladder {
+    /// By hand, since serde's own error for untagged enums does not say what is wrong.
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Ladder, D::Error> {
+        struct Either;
+        impl<'de> serde::de::Visitor<'de> for Either {
+            type Value = Ladder;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("\"passthrough\" or a list of rungs as [\"1080p\", \"720p\"]")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, word: &str) -> Result<Ladder, E> {
+                match word {
+                    "passthrough" => Ok(Ladder::PASSTHROUGH),
+                    _ => Err(E::invalid_value(serde::de::Unexpected::Str(word), &self)),
+                }
+            }
+
+            fn visit_seq<A: serde::de::SeqAccess<'de>>(self, seq: A) -> Result<Ladder, A::Error> {
+                Vec::deserialize(serde::de::value::SeqAccessDeserializer::new(seq)).map(Ladder::Rungs)
+            }
+        }
+        deserializer.deserialize_any(Either)
+    }
+}
+
 impl Ladder {
     /// The source alone.
     pub const PASSTHROUGH: Ladder = Ladder::Passthrough(Passthrough::Passthrough);
@@ -250,39 +276,48 @@ impl Default for Ladder {
     }
 }
 
-/// What a page shows in a status: a line of text and a picture.
+/// Addresses of pictures, `https:` or a path on this server.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(default, deny_unknown_fields)]
-pub struct StatusPage {
-    /// Plain text; empty means the page's own words for the status.
-    pub message: String,
-    /// Address of a picture, `https:` or a path on this server; none means no picture.
-    pub image_url: Option<String>,
-}
-
-/// The pages of the statuses in which viewers see no picture, and the picture of the slate.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct StatusPages {
-    /// Before it starts (`inactive` and `preview`).
-    pub before: StatusPage,
+pub struct Images {
+    /// For a status without one of its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub general: Option<String>,
+    /// For the player before it plays.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub poster: Option<String>,
+    /// While `inactive`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub inactive: Option<String>,
+    /// While in `preview`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub preview: Option<String>,
+    /// While `started`, until the picture is there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub started: Option<String>,
     /// While `paused`.
-    pub paused: StatusPage,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub paused: Option<String>,
     /// When `ended`.
-    pub ended: StatusPage,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ended: Option<String>,
 }
 
-/// The countdown before an event.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Countdown {
-    /// None.
-    #[default]
-    Off,
-    /// To the scheduled start; it goes when it is complete.
-    UntilScheduled,
-    /// To the scheduled start; it stays at zero until the event is started.
-    UntilStarted,
+impl Images {
+    /// Each with its field's name.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        [
+            ("general", &self.general),
+            ("poster", &self.poster),
+            ("inactive", &self.inactive),
+            ("preview", &self.preview),
+            ("started", &self.started),
+            ("paused", &self.paused),
+            ("ended", &self.ended),
+        ]
+        .into_iter()
+        .filter_map(|(name, image)| Some((name, image.as_deref()?)))
+    }
 }
 
 /// A text over the running player.
@@ -297,15 +332,23 @@ pub struct ServiceMessage {
 }
 
 /// How an event looks to viewers.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Appearance {
-    /// What is shown where there is no picture.
-    pub pages: StatusPages,
-    /// Before the event.
-    pub countdown: Countdown,
-    /// While it is live.
+    /// Plain text by status, in place of the page's own words for it.
+    pub texts: BTreeMap<Status, String>,
+    /// Pictures.
+    pub images: Images,
+    /// Whether the time until the scheduled start is counted down.
+    pub countdown: bool,
+    /// Over the running player.
     pub service_message: Option<ServiceMessage>,
+}
+
+impl Default for Appearance {
+    fn default() -> Self {
+        Appearance { texts: BTreeMap::new(), images: Images::default(), countdown: true, service_message: None }
+    }
 }
 
 /// What an event is, besides its status: all that a manager sets. Stored as one JSON document; a field added later
@@ -322,6 +365,8 @@ pub struct Settings {
     pub scheduled_start: Option<OffsetDateTime>,
     /// BCP 47 tag of the floor, or `original` when the floor is mixed.
     pub floor_language: String,
+    /// The contribution's audio track that is the floor, counted from 0.
+    pub floor_track: u16,
     /// In the order of the menu.
     pub languages: Vec<Language>,
     /// Renditions of the picture.
@@ -346,6 +391,7 @@ impl Default for Settings {
             description: String::new(),
             scheduled_start: None,
             floor_language: ORIGINAL.to_owned(),
+            floor_track: 0,
             languages: Vec::new(),
             ladder: Ladder::default(),
             frame_rate: None,
@@ -458,7 +504,7 @@ impl Role {
 
 impl fmt::Display for Role {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+        f.pad(self.as_str())
     }
 }
 
@@ -505,28 +551,16 @@ pub struct Token {
     pub revoked_at: Option<OffsetDateTime>,
 }
 
-/// Where an event's timeline stands. A daemon that takes an event up again continues from here, and two origins agree by it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Timeline {
-    /// Output frames per second, fixed at first publish.
-    pub frame_rate: Option<u32>,
-    /// The newest epoch given out; the next one is above it.
-    pub epoch: u32,
-    /// A point of the source's clock and the same instant on the event's timeline.
-    pub anchor: Option<(Ts, Ts)>,
-    /// By rendition.
-    pub renditions: BTreeMap<String, RenditionMark>,
-}
-
-/// Where a rendition's numbering stands.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RenditionMark {
-    /// The segment number that comes next.
-    pub next_segment: u64,
-    /// The newest initialisation segment's version.
-    pub init_version: u32,
-    /// EXT-X-DISCONTINUITY-SEQUENCE of what comes next.
-    pub discontinuities: u64,
+/// What an event's output is modelled on: the source as it was at first publish. It stays through reconnects and
+/// restarts, so that renditions and numbering go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutputShape {
+    /// Output frames per second.
+    pub frame_rate: u32,
+    /// The source's width in pixels.
+    pub width: u32,
+    /// The source's height in pixels.
+    pub height: u32,
 }
 
 #[cfg(test)]

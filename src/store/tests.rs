@@ -15,6 +15,8 @@ fn named(name: &str) -> Settings {
     Settings { name: name.into(), ..Settings::default() }
 }
 
+const SHAPE: OutputShape = OutputShape { frame_rate: 25, width: 1920, height: 1080 };
+
 #[tokio::test]
 async fn an_event_is_the_same_after_a_restart() {
     let (dir, store) = open().await;
@@ -29,7 +31,7 @@ async fn an_event_is_the_same_after_a_restart() {
         },
         ..Settings::default()
     };
-    let (event, keys) = store.create_event(&settings, NOW).await.expect("made");
+    let (event, keys) = store.create_event(&settings, Takeover::default(), NOW).await.expect("made");
     assert_eq!((event.status, event.revision, event.created_at), (Status::Inactive, 1, NOW));
     assert_eq!(event.settings, settings);
     store.close().await;
@@ -43,7 +45,7 @@ async fn an_event_is_the_same_after_a_restart() {
 #[tokio::test]
 async fn no_secret_is_in_the_database_or_in_debug_output() {
     let (dir, store) = open().await;
-    let (event, keys) = store.create_event(&named("x"), NOW).await.expect("made");
+    let (event, keys) = store.create_event(&named("x"), Takeover::default(), NOW).await.expect("made");
     let (_, token) = store.create_token(Role::Admin, TokenOrigin::Command, NOW).await.expect("made");
     let shown = format!("{event:?} {keys:?} {store:?} {token:?}");
     store.close().await;
@@ -61,7 +63,7 @@ async fn no_secret_is_in_the_database_or_in_debug_output() {
 #[tokio::test]
 async fn the_status_follows_the_matrix_and_nothing_else() {
     let (_dir, store) = open().await;
-    let (event, _) = store.create_event(&named("x"), NOW).await.expect("made");
+    let (event, _) = store.create_event(&named("x"), Takeover::default(), NOW).await.expect("made");
     let at = |s: i64| NOW + time::Duration::seconds(s);
     let refused = store.set_status(&event.id, Status::Paused, at(1)).await.expect("answers");
     assert!(matches!(refused, StatusChange::Refused(e) if e.status == Status::Inactive && e.revision == 1));
@@ -84,7 +86,7 @@ async fn the_status_follows_the_matrix_and_nothing_else() {
 async fn of_many_that_start_at_once_one_does() {
     let (dir, store) = open().await;
     let other = Store::open(dir.path()).await.expect("a second process may open it");
-    let (event, _) = store.create_event(&named("x"), NOW).await.expect("made");
+    let (event, _) = store.create_event(&named("x"), Takeover::default(), NOW).await.expect("made");
     let tries: Vec<_> = (0..20)
         .map(|i| if i % 2 == 0 { store.clone() } else { other.clone() })
         .map(|store| {
@@ -100,7 +102,7 @@ async fn of_many_that_start_at_once_one_does() {
 #[tokio::test]
 async fn an_edit_is_kept_whole_or_not_at_all() {
     let (_dir, store) = open().await;
-    let (event, _) = store.create_event(&named("before"), NOW).await.expect("made");
+    let (event, _) = store.create_event(&named("before"), Takeover::default(), NOW).await.expect("made");
     let refused = store
         .update_event(&event.id, NOW, |_, settings, _| {
             settings.name = "half".into();
@@ -128,7 +130,7 @@ async fn an_edit_is_kept_whole_or_not_at_all() {
 #[tokio::test]
 async fn a_rotated_key_ends_the_old_one_and_only_that() {
     let (_dir, store) = open().await;
-    let (event, keys) = store.create_event(&named("x"), NOW).await.expect("made");
+    let (event, keys) = store.create_event(&named("x"), Takeover::default(), NOW).await.expect("made");
     let later = NOW + time::Duration::hours(1);
     let (event, key) =
         store.rotate_key(&event.id, InputName::Main, later).await.expect("answers").expect("the event is there");
@@ -143,17 +145,17 @@ async fn a_rotated_key_ends_the_old_one_and_only_that() {
 #[tokio::test]
 async fn deleting_takes_everything_along() {
     let (_dir, store) = open().await;
-    let (event, keys) = store.create_event(&named("x"), NOW).await.expect("made");
-    store.set_timeline(&event.id, &Timeline::default(), NOW).await.expect("noted");
+    let (event, keys) = store.create_event(&named("x"), Takeover::default(), NOW).await.expect("made");
+    store.set_output_shape(&event.id, Some(SHAPE), NOW).await.expect("noted");
     let kept = store.delete_event(&event.id, |_| false).await.expect("answers");
     assert!(matches!(kept, Change::Refused(_)));
     assert!(matches!(store.delete_event(&event.id, |_| true).await.expect("answers"), Change::Done(_)));
     assert!(matches!(store.delete_event(&event.id, |_| true).await.expect("answers"), Change::Missing));
     assert!(store.key_owner(keys.main.expose()).await.expect("reads").is_none());
-    for table in ["SELECT count(*) FROM inputs", "SELECT count(*) FROM timelines"] {
+    for table in ["SELECT count(*) FROM inputs", "SELECT count(*) FROM shapes"] {
         assert_eq!(sqlx::query_scalar::<_, i64>(table).fetch_one(&store.pool).await.expect("counts"), 0, "{table}");
     }
-    assert!(!store.set_timeline(&event.id, &Timeline::default(), NOW).await.expect("answers"));
+    assert!(!store.set_output_shape(&event.id, Some(SHAPE), NOW).await.expect("answers"));
 }
 
 #[tokio::test]
@@ -162,7 +164,7 @@ async fn a_list_shows_each_event_once_newest_first() {
     for i in 0..7 {
         // Three share a millisecond, so that the id has to tell them apart.
         let at = NOW + time::Duration::milliseconds(if i < 3 { 0 } else { i });
-        store.create_event(&named(&i.to_string()), at).await.expect("made");
+        store.create_event(&named(&i.to_string()), Takeover::default(), at).await.expect("made");
     }
     let mut names = Vec::new();
     let mut cursor = None;
@@ -213,23 +215,18 @@ async fn the_first_start_makes_one_admin_token() {
 }
 
 #[tokio::test]
-async fn a_timeline_is_kept() {
+async fn an_output_shape_is_kept_until_it_is_forgotten() {
     let (dir, store) = open().await;
-    let (event, _) = store.create_event(&named("x"), NOW).await.expect("made");
-    assert_eq!(store.timeline(&event.id).await.expect("reads"), Timeline::default());
-    let mark = RenditionMark { next_segment: u64::from(u32::MAX) + 7, init_version: 3, discontinuities: 2 };
-    let timeline = Timeline {
-        frame_rate: Some(25),
-        epoch: u32::MAX,
-        anchor: Some((Ts::from_flicks(-5), Ts::from_millis(1_772_366_400_123))),
-        renditions: [("1080p".to_owned(), mark)].into(),
-    };
+    let (event, _) = store.create_event(&named("x"), Takeover::default(), NOW).await.expect("made");
+    assert_eq!(store.output_shape(&event.id).await.expect("reads"), None);
     for _ in 0..2 {
-        assert!(store.set_timeline(&event.id, &timeline, NOW).await.expect("noted"));
+        assert!(store.set_output_shape(&event.id, Some(SHAPE), NOW).await.expect("noted"));
     }
     store.close().await;
     let store = Store::open(dir.path()).await.expect("opens");
-    assert_eq!(store.timeline(&event.id).await.expect("reads"), timeline);
+    assert_eq!(store.output_shape(&event.id).await.expect("reads"), Some(SHAPE));
+    assert!(store.set_output_shape(&event.id, None, NOW).await.expect("forgotten"));
+    assert_eq!(store.output_shape(&event.id).await.expect("reads"), None);
 }
 
 #[tokio::test]
@@ -242,7 +239,7 @@ async fn what_is_wrong_with_the_file_is_said() {
     // Damaged in the middle.
     let (dir, store) = open().await;
     for i in 0..50 {
-        store.create_event(&named(&i.to_string().repeat(100)), NOW).await.expect("made");
+        store.create_event(&named(&i.to_string().repeat(100)), Takeover::default(), NOW).await.expect("made");
     }
     store.close().await;
     let path = dir.path().join(FILE);
@@ -279,13 +276,13 @@ async fn a_locked_database_is_an_error_and_not_a_hang() {
     let held = other.write().await.expect("locks");
     let (event, waited) = {
         let started = SystemNow::now();
-        (store.create_event(&named("x"), NOW).await, started.elapsed())
+        (store.create_event(&named("x"), Takeover::default(), NOW).await, started.elapsed())
     };
     let shown = event.expect_err("locked").to_string();
     assert!(shown.contains("locked by another process"), "{shown}");
     assert!(waited >= BUSY_TIMEOUT && waited < BUSY_TIMEOUT * 3, "{waited:?}");
     drop(held);
-    assert!(store.create_event(&named("x"), NOW).await.is_ok());
+    assert!(store.create_event(&named("x"), Takeover::default(), NOW).await.is_ok());
     assert!(store.ping().await.is_ok());
 }
 

@@ -1,0 +1,332 @@
+//! The router: every route with the least role that it needs, and what surrounds them all.
+
+use super::auth::{self, Failures};
+use super::links::Addresses;
+use super::live::Live;
+use super::notices::Notices;
+use super::problem::Problem;
+use super::{docs, events, health, inputs, openapi, pages, state, stream};
+use crate::config::Config;
+use crate::media::{Dur, SharedClock};
+use crate::store::{EventId, Role, Store};
+use crate::task::Group;
+use arc_swap::ArcSwap;
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodRouter, delete, get, patch, post, put};
+use std::any::Any;
+use std::collections::HashMap;
+use std::future::Future;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use time::OffsetDateTime;
+use tower_http::catch_panic::CatchPanicLayer;
+use tracing::Instrument;
+
+/// How often what nobody uses any more is forgotten.
+const SWEEP: Dur = Dur::from_secs(60);
+
+/// What the control side is made of.
+pub struct Setup<'a> {
+    /// Events, keys and tokens.
+    pub store: Store,
+    /// The running side.
+    pub live: Arc<dyn Live>,
+    /// Where `app` tells of inputs and switches; status and settings are told here.
+    pub notices: Notices,
+    /// The daemon's clock.
+    pub clock: SharedClock,
+    /// Owns the work; cancelled, it ends all streams.
+    pub tasks: Group,
+    /// Where the listeners are.
+    pub addresses: Addresses,
+    /// The configuration at start.
+    pub config: &'a Config,
+}
+
+/// What a reload can change.
+#[derive(Clone, Debug)]
+pub(super) struct Public {
+    pub public_url: Option<String>,
+    pub cors: Vec<String>,
+    pub trusted_proxies: Vec<IpAddr>,
+}
+
+impl Public {
+    fn of(config: &Config) -> Public {
+        Public {
+            public_url: config.http.public_url.clone(),
+            cors: config.http.cors.clone(),
+            trusted_proxies: config.http.trusted_proxies.iter().map(IpAddr::to_canonical).collect(),
+        }
+    }
+}
+
+struct Inner {
+    store: Store,
+    live: Arc<dyn Live>,
+    notices: Notices,
+    clock: SharedClock,
+    tasks: Group,
+    addresses: Addresses,
+    public: ArcSwap<Public>,
+    failures: Failures,
+    streams: stream::Slots,
+    pages: pages::Cache,
+    /// One turn per event whose changes are under way. The map's lock is held for a look-up, never across an await; a turn is
+    /// held while a change is stored and applied, by a task that nobody can drop half-way.
+    turns: Mutex<HashMap<EventId, Weak<tokio::sync::Mutex<()>>>>,
+}
+
+/// The control side. Clones share it.
+#[derive(Clone)]
+pub struct Api(Arc<Inner>);
+
+impl Api {
+    /// The control side, which begins to forget what is not used any more.
+    pub fn new(setup: Setup<'_>) -> Api {
+        let Setup { store, live, notices, clock, tasks, addresses, config } = setup;
+        let public = ArcSwap::from_pointee(Public::of(config));
+        let inner = Inner {
+            store,
+            live,
+            notices,
+            clock,
+            tasks,
+            addresses,
+            public,
+            failures: Failures::new(),
+            streams: stream::Slots::new(),
+            pages: pages::Cache::default(),
+            turns: Mutex::default(),
+        };
+        let api = Api(Arc::new(inner));
+        let weak = Arc::downgrade(&api.0);
+        let clock = api.0.clock.clone();
+        api.0.tasks.spawn_until_cancelled("control sweep", async move {
+            loop {
+                clock.sleep_until(clock.now() + SWEEP).await;
+                let Some(inner) = weak.upgrade() else { return };
+                inner.failures.sweep();
+                inner.notices.sweep();
+            }
+        });
+        api
+    }
+
+    /// Takes over what may be reloaded: `http.public_url` and `http.cors`.
+    pub fn reload(&self, config: &Config) {
+        let trusted_proxies = self.public().trusted_proxies.clone();
+        self.0.public.store(Arc::new(Public { trusted_proxies, ..Public::of(config) }));
+    }
+
+    /// Everything but media: the API, its description, health and the pages, with answers to unknown addresses.
+    /// `app` merges the origin's router into it.
+    pub fn router(&self) -> Router {
+        let mut router = Router::new();
+        for Route { path, access, handler, .. } in table() {
+            let handler = match access {
+                Access::Public => handler,
+                Access::Role(role) => {
+                    handler.layer(middleware::from_fn_with_state((self.clone(), role), auth::require))
+                }
+            };
+            router = router.route(path, handler);
+        }
+        router
+            .fallback(|| async { Problem::not_found("such address; /api/docs lists what there is") })
+            .layer(CatchPanicLayer::custom(panicked))
+            .layer(middleware::from_fn_with_state(self.clone(), surround))
+            .with_state(self.clone())
+    }
+
+    pub(super) fn store(&self) -> &Store {
+        &self.0.store
+    }
+
+    pub(super) fn live(&self) -> &dyn Live {
+        &*self.0.live
+    }
+
+    pub(super) fn notices(&self) -> &Notices {
+        &self.0.notices
+    }
+
+    pub(super) fn tasks(&self) -> &Group {
+        &self.0.tasks
+    }
+
+    pub(super) fn clock(&self) -> &SharedClock {
+        &self.0.clock
+    }
+
+    pub(super) fn addresses(&self) -> Addresses {
+        self.0.addresses
+    }
+
+    pub(super) fn public(&self) -> arc_swap::Guard<Arc<Public>> {
+        self.0.public.load()
+    }
+
+    pub(super) fn failures(&self) -> &Failures {
+        &self.0.failures
+    }
+
+    pub(super) fn streams(&self) -> &stream::Slots {
+        &self.0.streams
+    }
+
+    pub(super) fn pages(&self) -> &pages::Cache {
+        &self.0.pages
+    }
+
+    /// The wall clock as the daemon's clock has it, in UTC with milliseconds.
+    pub(super) fn now(&self) -> OffsetDateTime {
+        let ms = i128::from(self.0.clock.now().as_millis());
+        // A clock beyond the year 9999 is no clock.
+        OffsetDateTime::from_unix_timestamp_nanos(ms * 1_000_000).unwrap_or(OffsetDateTime::UNIX_EPOCH)
+    }
+
+    /// Does `job` when it is this event's turn, and to the end even when the client that asked is gone: a change that is stored is also
+    /// applied.
+    pub(super) async fn in_turn<T, F>(&self, id: &EventId, job: F) -> Result<T, Problem>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, Problem>> + Send + 'static,
+    {
+        let turn = {
+            let mut turns = self.0.turns.lock().unwrap_or_else(PoisonError::into_inner);
+            match turns.get(id).and_then(Weak::upgrade) {
+                Some(turn) => turn,
+                None => {
+                    turns.retain(|_, turn| turn.strong_count() > 0);
+                    let turn = Arc::new(tokio::sync::Mutex::new(()));
+                    turns.insert(id.clone(), Arc::downgrade(&turn));
+                    turn
+                }
+            }
+        };
+        let (done, result) = tokio::sync::oneshot::channel();
+        let work = async move {
+            let _turn = turn.lock().await;
+            // The client may be gone.
+            drop(done.send(job.await));
+        };
+        self.0.tasks.spawn("event change", work.in_current_span());
+        // The task ends without an answer only by a panic, which its group has logged.
+        result.await.unwrap_or_else(|_| Err(Problem::internal()))
+    }
+}
+
+/// Who may use a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Access {
+    /// Everyone.
+    Public,
+    /// Tokens with this role and those above it.
+    Role(Role),
+}
+
+/// A route. Its description stands in [`openapi`]; a test holds the two together.
+pub(super) struct Route {
+    pub method: &'static str,
+    pub path: &'static str,
+    pub access: Access,
+    handler: MethodRouter<Api>,
+}
+
+/// Which call needs what.
+pub(super) fn table() -> Vec<Route> {
+    use Access::{Public, Role as Least};
+    use Role::{Manager, Operator, ReadOnly};
+    let route = |method, path, access, handler| Route { method, path, access, handler };
+    vec![
+        route("get", "/healthz", Public, get(health::healthz)),
+        route("get", "/readyz", Public, get(health::readyz)),
+        route("get", "/api/v1/openapi.json", Public, get(openapi::serve)),
+        route("get", "/api/docs", Public, get(docs::page)),
+        route("get", "/api/docs/{file}", Public, get(docs::file)),
+        route("get", "/api/v1/events", Least(ReadOnly), get(events::list)),
+        route("post", "/api/v1/events", Least(Manager), post(events::create)),
+        route("get", "/api/v1/events/{id}", Least(ReadOnly), get(events::show)),
+        route("patch", "/api/v1/events/{id}", Least(Manager), patch(events::edit)),
+        route("delete", "/api/v1/events/{id}", Least(Manager), delete(events::remove)),
+        route("put", "/api/v1/events/{id}/status", Least(Operator), put(events::set_status)),
+        route("get", "/api/v1/events/{id}/inputs", Least(ReadOnly), get(inputs::show)),
+        route("put", "/api/v1/events/{id}/inputs/active", Least(Operator), put(inputs::select)),
+        route("post", "/api/v1/events/{id}/inputs/{input}/key", Least(Manager), post(inputs::rotate_key)),
+        route("get", "/api/v1/events/{id}/preview.jpg", Least(ReadOnly), get(inputs::preview)),
+        route("get", "/api/v1/events/{id}/stream", Least(ReadOnly), get(stream::staff)),
+        route("get", "/api/v1/events/{id}/state", Public, get(state::serve)),
+        route("get", "/", Public, get(pages::index)),
+        route("get", "/watch/{id}", Public, get(pages::watch)),
+        route("get", "/embed/{id}", Public, get(pages::embed)),
+        route("get", "/assets/{*path}", Public, get(pages::asset)),
+        route("get", "/player.js", Public, get(pages::player)),
+    ]
+}
+
+static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Around every request: an id, a log line, a metric, and headers that make browsers careful.
+async fn surround(State(api): State<Api>, request: Request, next: Next) -> Response {
+    let id = format!("{:024x}", rand::random::<u128>() >> 32);
+    // The pattern and never the path or query, in which secrets can stand.
+    let route = request.extensions().get::<MatchedPath>().map_or("(none)", |m| m.as_str()).to_owned();
+    let method = known_method(request.method());
+    let span = tracing::info_span!("request", id, method, route);
+    let began = api.clock().now();
+    let mut response = next.run(request).instrument(span.clone()).await;
+    let took = api.clock().now() - began;
+    let status = response.status();
+    // The router's own answers without a body.
+    if status == StatusCode::METHOD_NOT_ALLOWED && !response.headers().contains_key(header::CONTENT_TYPE) {
+        let allow = response.headers().get(header::ALLOW).cloned();
+        let allowed = allow.as_ref().and_then(|a| a.to_str().ok()).unwrap_or("other methods");
+        let detail = format!("This address takes {allowed}.");
+        let problem = Problem::new(status, "method-not-allowed", "Method not allowed", detail);
+        response = problem.into_response();
+        if let Some(allow) = allow {
+            response.headers_mut().insert(header::ALLOW, allow);
+        }
+    }
+    let headers = response.headers_mut();
+    let mut set = |name: HeaderName, value: &'static str| {
+        headers.entry(name).or_insert(HeaderValue::from_static(value));
+    };
+    set(header::X_CONTENT_TYPE_OPTIONS, "nosniff");
+    set(header::REFERRER_POLICY, "no-referrer");
+    set(header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'");
+    set(header::CACHE_CONTROL, "no-store");
+    if api.public().public_url.as_ref().is_some_and(|url| url.starts_with("https://")) {
+        set(header::STRICT_TRANSPORT_SECURITY, "max-age=31536000");
+    }
+    if let Ok(id) = HeaderValue::from_str(&id) {
+        headers.insert(REQUEST_ID.clone(), id);
+    }
+    span.in_scope(|| match status.as_u16() {
+        500.. => tracing::error!(status = status.as_u16(), "request failed"),
+        401 | 403 | 429 => tracing::warn!(status = status.as_u16(), "request refused"),
+        _ => tracing::debug!(status = status.as_u16(), "request"),
+    });
+    let labels = [("method", method.to_owned()), ("route", route), ("status", status.as_u16().to_string())];
+    metrics::histogram!("boothcast_http_request_seconds", &labels).record(took.as_secs_f64());
+    response
+}
+
+/// A method as a metric's label: clients can send any word.
+fn known_method(method: &axum::http::Method) -> &'static str {
+    ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"].into_iter().find(|m| method == *m).unwrap_or("other")
+}
+
+/// A handler panicked: the client is told that it was not at fault, the log has the reason.
+fn panicked(reason: Box<dyn Any + Send>) -> Response<Body> {
+    let text = reason.downcast_ref::<String>().map(String::as_str).or_else(|| reason.downcast_ref::<&str>().copied());
+    tracing::error!(reason = text.unwrap_or("unknown"), "a request handler panicked");
+    metrics::counter!("boothcast_request_panics_total").increment(1);
+    Problem::internal().into_response()
+}

@@ -1,0 +1,217 @@
+//! The pages, built by npm from `web/` and embedded into the binary.
+//!
+//! A page is the same for every event; what it shows comes from `/api/v1/events/{id}/state` and the media. Names of assets hold a hash of
+//! their content, so they are cached for good; pages and `player.js` are asked for again each time and mostly
+//! answered with 304.
+//! **Bound.** Each asset is compressed once and kept, [`MAX_COMPRESSED`] of them.
+
+use super::api::Api;
+use super::extract::EventPath;
+use super::problem::Problem;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use rust_embed::{EmbeddedFile, RustEmbed};
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::io::Write;
+use std::sync::{Mutex, PoisonError};
+
+#[derive(RustEmbed)]
+#[folder = "$CARGO_MANIFEST_DIR/web/dist"]
+struct Bundle;
+
+/// Compressed files that are kept: more than the bundle has. Only a development build, which reads files anew, can come near.
+const MAX_COMPRESSED: usize = 512;
+/// Files below this are sent as they are: the header would be larger than what is saved.
+const MIN_COMPRESSED: usize = 1_000;
+
+/// Pages that nobody may frame: theirs are the keyboard and the mouse.
+const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' https: data: blob:; \
+font-src 'self'; connect-src 'self' https:; media-src 'self' https: blob: data:; worker-src 'self' blob:; manifest-src 'self'; \
+base-uri 'none'; form-action 'none'; frame-ancestors 'self'";
+/// The player, which is there to be framed.
+const EMBED_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' https: data: blob:; \
+font-src 'self'; connect-src 'self' https:; media-src 'self' https: blob: data:; worker-src 'self' blob:; \
+base-uri 'none'; form-action 'none'; frame-ancestors *";
+
+/// Compressed files by the hash of their content.
+#[derive(Default)]
+pub(super) struct Cache(Mutex<HashMap<[u8; 32], Bytes>>);
+
+impl Cache {
+    /// The file compressed, from here or made now: some 20 ms for the largest one, once.
+    fn gzip(&self, hash: [u8; 32], plain: &[u8]) -> Option<Bytes> {
+        let kept = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(found) = kept().get(&hash) {
+            return Some(found.clone());
+        }
+        let mut encoder = GzEncoder::new(Vec::with_capacity(plain.len() / 3), Compression::best());
+        encoder.write_all(plain).ok()?;
+        let made = Bytes::from(encoder.finish().ok()?);
+        let mut cache = kept();
+        if cache.len() < MAX_COMPRESSED {
+            cache.insert(hash, made.clone());
+        }
+        Some(made)
+    }
+}
+
+/// `/`: what this server is, and where to go.
+pub(super) async fn index(State(api): State<Api>, headers: HeaderMap) -> Response {
+    page(&api, "index.html", PAGE_POLICY, StatusCode::OK, &headers)
+}
+
+/// `/watch/{id}`: the viewer page.
+pub(super) async fn watch(
+    State(api): State<Api>,
+    id: Result<EventPath, Problem>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    event_page(&api, "watch.html", PAGE_POLICY, id, &headers).await
+}
+
+/// `/embed/{id}`: the player for an iframe.
+pub(super) async fn embed(
+    State(api): State<Api>,
+    id: Result<EventPath, Problem>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    event_page(&api, "embed.html", EMBED_POLICY, id, &headers).await
+}
+
+/// The page itself tells viewers that an event does not exist; the status tells everyone else.
+async fn event_page(
+    api: &Api,
+    file: &str,
+    policy: &'static str,
+    id: Result<EventPath, Problem>,
+    headers: &HeaderMap,
+) -> Result<Response, Problem> {
+    let known = match id {
+        Ok(EventPath(id)) => api.store().event(&id).await?.is_some(),
+        Err(_) => false,
+    };
+    let status = if known { StatusCode::OK } else { StatusCode::NOT_FOUND };
+    Ok(page(api, file, policy, status, headers))
+}
+
+fn page(api: &Api, file: &str, policy: &'static str, status: StatusCode, headers: &HeaderMap) -> Response {
+    let Some(found) = Bundle::get(file) else {
+        let detail = "This binary was built without its pages; build web/ with npm and then the binary. The API works.";
+        return Problem::new(StatusCode::SERVICE_UNAVAILABLE, "no-pages", "Built without pages", detail)
+            .into_response();
+    };
+    let mut response = send(api, file, found, "no-cache", headers);
+    if response.status() == StatusCode::OK {
+        *response.status_mut() = status;
+    }
+    let answer = response.headers_mut();
+    answer.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
+    answer.insert(header::REFERRER_POLICY, HeaderValue::from_static("strict-origin-when-cross-origin"));
+    response
+}
+
+/// `/assets/…`: what pages are made of.
+pub(super) async fn asset(
+    State(api): State<Api>,
+    Path(path): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let path = format!("assets/{path}");
+    let file = Bundle::get(&path).ok_or_else(|| Problem::not_found("such file"))?;
+    Ok(send(&api, &path, file, "public, max-age=31536000, immutable", &headers))
+}
+
+/// `/player.js`: the JavaScript API, for pages anywhere.
+pub(super) async fn player(State(api): State<Api>, headers: HeaderMap) -> Result<Response, Problem> {
+    let file = Bundle::get("player.js").ok_or_else(|| Problem::not_found("such file"))?;
+    let mut response = send(&api, "player.js", file, "public, no-cache", &headers);
+    let answer = response.headers_mut();
+    answer.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    let policy = header::HeaderName::from_static("cross-origin-resource-policy");
+    answer.insert(policy, HeaderValue::from_static("cross-origin"));
+    Ok(response)
+}
+
+fn send(api: &Api, path: &str, file: EmbeddedFile, cache: &'static str, headers: &HeaderMap) -> Response {
+    let hash = file.metadata.sha256_hash();
+    let plain = match file.data {
+        Cow::Borrowed(data) => Bytes::from_static(data),
+        Cow::Owned(data) => Bytes::from(data),
+    };
+    let kind = mime_guess::from_path(path).first_or_octet_stream();
+    let text = kind.type_() == mime_guess::mime::TEXT
+        || matches!(kind.subtype().as_str(), "javascript" | "json" | "svg" | "wasm");
+    let compressible = text && plain.len() >= MIN_COMPRESSED;
+    let compressed = if compressible && takes_gzip(headers) { api.pages().gzip(hash, &plain) } else { None };
+    // Two forms of a file are two representations (RFC 9110 §8.8.3.3).
+    let tag: String = hash[..12].iter().map(|b| format!("{b:02x}")).collect();
+    let tag = if compressed.is_some() { format!("\"{tag}-gz\"") } else { format!("\"{tag}\"") };
+    let known =
+        headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|v| v.to_str().ok()).flat_map(|v| v.split(','));
+    let unchanged = known.map(str::trim).any(|t| t == "*" || t.strip_prefix("W/").unwrap_or(t) == tag);
+    let encoded = compressed.is_some();
+    let mut response = if unchanged {
+        StatusCode::NOT_MODIFIED.into_response()
+    } else {
+        Response::new(Body::from(compressed.unwrap_or(plain)))
+    };
+    let answer = response.headers_mut();
+    if !unchanged {
+        let kind = if text { format!("{kind}; charset=utf-8") } else { kind.to_string() };
+        answer.extend(HeaderValue::try_from(kind).map(|k| (header::CONTENT_TYPE, k)));
+        if encoded {
+            answer.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        }
+    }
+    answer.extend(HeaderValue::try_from(tag).map(|t| (header::ETAG, t)));
+    answer.insert(header::CACHE_CONTROL, HeaderValue::from_static(cache));
+    if compressible {
+        answer.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
+    }
+    response
+}
+
+/// Whether the client takes gzip (RFC 9110 §12.5.3).
+fn takes_gzip(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|v| v.to_str().ok());
+    values.flat_map(|v| v.split(',')).any(|coding| {
+        let mut parts = coding.split(';').map(str::trim);
+        let name = parts.next().unwrap_or("");
+        let refused = parts.any(|p| p.strip_prefix("q=").and_then(|q| q.parse::<f32>().ok()) == Some(0.0));
+        (name.eq_ignore_ascii_case("gzip") || name == "*") && !refused
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gzip_is_sent_only_to_those_who_take_it() {
+        let takes = |value: &'static str| {
+            takes_gzip(&HeaderMap::from_iter([(header::ACCEPT_ENCODING, HeaderValue::from_static(value))]))
+        };
+        assert!(takes("gzip") && takes("br, GZIP;q=0.5") && takes("*"));
+        assert!(!takes("br") && !takes("gzip;q=0") && !takes("") && !takes("identity, gzip; q=0.0"));
+        assert!(!takes_gzip(&HeaderMap::new()));
+    }
+
+    #[test]
+    fn a_file_is_compressed_once() {
+        let cache = Cache::default();
+        let plain = b"boothcast ".repeat(1000);
+        let first = cache.gzip([1; 32], &plain).expect("compressed");
+        assert!(first.len() < plain.len() / 10);
+        let again = cache.gzip([1; 32], b"not looked at").expect("kept");
+        assert_eq!(first.as_ptr(), again.as_ptr());
+        let mut read = Vec::new();
+        std::io::copy(&mut flate2::read::GzDecoder::new(&first[..]), &mut read).expect("decompresses");
+        assert_eq!(read, plain);
+    }
+}

@@ -1,0 +1,172 @@
+//! Events as the API shows them.
+
+use super::links::Base;
+use crate::media::InputName;
+use crate::store::{Appearance, Event, Input, Keys, Ladder, Language, Role, Secret, Selection, Status};
+use serde::Serialize;
+use time::OffsetDateTime;
+use utoipa::ToSchema;
+
+/// An event. `booths`, `srt_url` and `whip_url` appear once this server has those listeners.
+#[derive(Serialize, ToSchema)]
+#[schema(title = "Event")]
+pub(super) struct EventView {
+    /// Opaque and URL-safe.
+    id: String,
+    /// Counts every change.
+    revision: u64,
+    /// What people call it.
+    name: String,
+    /// Plain text for people.
+    description: String,
+    /// Where it stands.
+    status: Status,
+    /// Since when.
+    #[serde(with = "time::serde::rfc3339")]
+    status_changed_at: OffsetDateTime,
+    /// When it is meant to start.
+    #[serde(with = "time::serde::rfc3339::option")]
+    scheduled_start: Option<OffsetDateTime>,
+    /// When it was last started from a status other than paused.
+    #[serde(with = "time::serde::rfc3339::option")]
+    started_at: Option<OffsetDateTime>,
+    /// When it last ended.
+    #[serde(with = "time::serde::rfc3339::option")]
+    ended_at: Option<OffsetDateTime>,
+    /// BCP 47 tag of the floor, or `original` when it is mixed.
+    floor_language: String,
+    /// The contribution's audio track that is the floor.
+    floor_track: u16,
+    /// Languages besides the floor, in the order of the menu.
+    languages: Vec<Language>,
+    /// Renditions of the picture.
+    ladder: Ladder,
+    /// Output frames per second; null: the source's at first publish.
+    frame_rate: Option<u32>,
+    /// How far back viewers can seek; null: as configured.
+    dvr_window_seconds: Option<f64>,
+    /// Kept by retention and from being deleted.
+    permanent: bool,
+    /// How it looks to viewers.
+    appearance: Appearance,
+    /// A manager's choice of input.
+    input_selection: Selection,
+    /// Where encoders publish.
+    inputs: InputsView,
+    /// The multivariant playlist; 404 unless the event is started.
+    hls_url: String,
+    /// The DASH manifest; 404 unless the event is started.
+    dash_url: String,
+    /// The viewer page.
+    watch_url: String,
+    /// The player for an iframe.
+    embed_url: String,
+    /// The multivariant playlist in `preview`, `started` and `paused`. Only for operators and above.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    preview_url: Option<String>,
+    /// When it was made.
+    #[serde(with = "time::serde::rfc3339")]
+    created_at: OffsetDateTime,
+    /// When it was last changed.
+    #[serde(with = "time::serde::rfc3339")]
+    updated_at: OffsetDateTime,
+}
+
+/// Where encoders publish.
+#[derive(Serialize, ToSchema)]
+pub(super) struct InputsView {
+    /// The input that viewers normally see.
+    main: InputView,
+    /// The input that takes over.
+    backup: InputView,
+}
+
+/// Where an encoder publishes. `rtmp_url` + `/` + `rtmp_key` is what ffmpeg takes.
+#[derive(Serialize, ToSchema)]
+pub(super) struct InputView {
+    /// Server address for RTMP; missing without that listener.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    rtmp_url: Option<String>,
+    /// The same over TLS; missing without that listener.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    rtmps_url: Option<String>,
+    /// The stream key: only in the answer that made it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    rtmp_key: Option<String>,
+    /// When the key was made.
+    #[serde(with = "time::serde::rfc3339")]
+    key_set_at: OffsetDateTime,
+    /// Whether a second publisher takes over from the first instead of being refused.
+    takeover: bool,
+}
+
+/// A page of a list.
+#[derive(Serialize, ToSchema)]
+pub(super) struct EventList {
+    /// The events, newest first.
+    pub items: Vec<EventView>,
+    /// The `cursor` of the next page; null when this is the last.
+    pub next: Option<String>,
+}
+
+impl InputView {
+    /// An input as it is reached by `base`, with its key in clear where it was just made.
+    pub fn new(input: &Input, base: &Base, key: Option<&Secret>) -> InputView {
+        InputView {
+            rtmp_url: base.rtmp(),
+            rtmps_url: base.rtmps(),
+            rtmp_key: key.map(|k| k.expose().to_owned()),
+            key_set_at: input.key_set_at,
+            takeover: input.takeover,
+        }
+    }
+}
+
+impl EventView {
+    /// An event for someone with `role`, with its keys in clear where they were just made.
+    pub fn new(event: &Event, base: &Base, role: Role, keys: Option<&Keys>) -> EventView {
+        let settings = event.settings.clone();
+        let id = event.id.as_str();
+        let hls = base.url(&format!("/live/{id}/index.m3u8"));
+        let preview = format!("{hls}?preview={}", event.preview_token.expose());
+        let input = |name: InputName| {
+            let key = keys.map(|k| match name {
+                InputName::Main => &k.main,
+                InputName::Backup => &k.backup,
+            });
+            InputView::new(event.inputs.get(name), base, key)
+        };
+        EventView {
+            revision: event.revision,
+            name: settings.name,
+            description: settings.description,
+            status: event.status,
+            status_changed_at: event.status_changed_at,
+            scheduled_start: settings.scheduled_start,
+            started_at: event.started_at,
+            ended_at: event.ended_at,
+            floor_language: settings.floor_language,
+            floor_track: settings.floor_track,
+            languages: settings.languages,
+            ladder: settings.ladder,
+            frame_rate: settings.frame_rate,
+            dvr_window_seconds: settings.dvr_window_seconds,
+            permanent: settings.permanent,
+            appearance: settings.appearance,
+            input_selection: event.input_selection,
+            inputs: InputsView { main: input(InputName::Main), backup: input(InputName::Backup) },
+            dash_url: base.url(&format!("/live/{id}/manifest.mpd")),
+            watch_url: base.url(&format!("/watch/{id}")),
+            embed_url: base.url(&format!("/embed/{id}")),
+            preview_url: (role >= Role::Operator).then_some(preview),
+            hls_url: hls,
+            created_at: event.created_at,
+            updated_at: event.updated_at,
+            id: id.to_owned(),
+        }
+    }
+}
