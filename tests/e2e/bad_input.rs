@@ -33,8 +33,8 @@ async fn wrong_configuration_says_where_and_what_to_write() {
         assert!(said.contains('3') && said.contains("listen_tls") && said.contains("tls_listen"), "{said}");
     }
     for (wrong, word) in [
-        ("[http]\nlisten = 8080", "listen"),
-        ("[hls]\nmemory_segments = \"many\"", "memory_segments"),
+        ("[http]\nlisten = 8080", "line 2"),
+        ("[hls]\nmemory_segments = \"many\"", "line 2"),
         ("[http", "line"),
         (
             "[tls]\ncertificate = \"/nowhere/cert.pem\"\nkey = \"/nowhere/key.pem\"\n[http]\nlisten = \"127.0.0.1:0\"\ntls_listen = \"127.0.0.1:0\"\n[store]\ndir = \"/tmp/boothcast-nowhere\"\n[rtmp]\nlisten = \"127.0.0.1:0\"\n[metrics]\nlisten = \"127.0.0.1:0\"",

@@ -7,6 +7,7 @@
 
 mod aligned;
 mod bad_input;
+mod edge;
 mod measuring;
 mod operation;
 mod players;

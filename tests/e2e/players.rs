@@ -45,7 +45,8 @@ async fn foreign_readers_accept_the_playlists() {
 
     let text = viewer.get(&event.playlist()).await.expect(200).text();
     accepted(&event.playlist(), &text);
-    for playlist in master.variants.iter().map(|v| v.uri.clone()).chain([master.sound()]) {
+    let videos: Vec<String> = [360, 240].iter().map(|height| master.video(*height)).collect();
+    for playlist in videos.iter().cloned().chain([master.sound()]) {
         let media = Media::get(&viewer, &playlist).await;
         accepted(&playlist, &media.text);
         let wanted = format!("{playlist}?_HLS_msn={}&_HLS_part=1", media.newest().unwrap() + 1);
@@ -63,7 +64,7 @@ async fn foreign_readers_accept_the_playlists() {
             assert!(segment.duration <= reloaded.target + 0.5, "{segment:?}");
         }
         let iframes = playlist.replace("media.m3u8", "iframes.m3u8");
-        if playlist != master.sound() {
+        if videos.contains(&playlist) {
             accepted(&iframes, &viewer.get(&iframes).await.expect(200).text());
         }
     }
@@ -81,8 +82,21 @@ async fn foreign_readers_accept_the_playlists() {
         found["streams"].as_array().unwrap().iter().filter_map(|s| s["height"].as_i64().filter(|h| *h > 0)).collect();
     assert!(heights.contains(&360) && heights.contains(&240), "{found:#}");
     assert!(found["streams"].as_array().unwrap().iter().any(|s| s["codec_name"] == "aac"), "{found:#}");
+}
 
-    // dash.js on a page of the same origin, so that nothing but the manifest and the segments is under test.
+#[tokio::test(flavor = "multi_thread")]
+async fn dash_js_plays_the_manifest() {
+    let daemon = Daemon::start().await;
+    let api = daemon.api();
+    let event = api.event(json!(["360p", "240p"])).await;
+    event.status("started").await;
+    let _encoder = Publisher::card(&event.publish_url());
+    let manifest = format!("/live/{}/manifest.mpd", event.id);
+    eventually(Duration::from_secs(20), "a manifest", || async {
+        (api.anonymous().get(&manifest).await.status == 200).then_some(())
+    })
+    .await;
+    // On a page of the same origin, so that nothing but the manifest and the segments is under test.
     let mut browser = Browser::start().await;
     let page = format!("{}/dash-test.html", daemon.http());
     let library = root().join("tests/e2e/browser/node_modules/dashjs/dist/modern/umd/dash.all.min.js");
@@ -91,8 +105,7 @@ async fn foreign_readers_accept_the_playlists() {
     let html = format!(
         "<!doctype html><video muted></video><script src=/dash.js></script><script>\
          window.errors = []; const p = dashjs.MediaPlayer().create(); p.on('error', e => errors.push(e.error));\
-         p.initialize(document.querySelector('video'), '/live/{}/manifest.mpd', true);</script>",
-        event.id
+         p.initialize(document.querySelector('video'), '{manifest}', true);</script>"
     );
     browser.serve_text(&page, "text/html", &html).await;
     browser.open(&page).await;

@@ -218,8 +218,10 @@ async fn viewers_get_what_the_status_gives_and_nothing_by_guessing() {
     let attempt = rtmp::publish(ingest, &app, &event.rtmp_key).await;
     assert!(attempt.refused(), "ended: {attempt:?}");
     viewer.get(&event.playlist()).await.expect(404);
-    let preview = viewer.get(&event.preview_url).await;
-    assert!(preview.status.is_client_error(), "no preview of an ended event: {}", preview.status);
+    eventually(Duration::from_secs(15), "no preview is left of an ended event", || async {
+        viewer.get(&event.preview_url).await.status.is_client_error().then_some(())
+    })
+    .await;
     assert!(!daemon.log().contains(&event.rtmp_key), "a key in the log");
     eventually(Duration::from_secs(10), "no codec process is left", || async {
         daemon.engines().is_empty().then_some(())

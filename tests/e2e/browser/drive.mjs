@@ -31,7 +31,11 @@ page.on('console', (message) => { if (message.type() === 'error') note(`console:
 const commands = {
   goto: async ({ url }) => { await page.goto(url, { waitUntil: 'domcontentloaded', timeout: 15000 }); },
   eval: ({ code }) => page.evaluate(code),
-  click: ({ selector }) => page.click(selector, { timeout: 5000 }),
+  click: async ({ selector }) => {
+    // The player hides its controls from a mouse that rests.
+    for (const x of [600, 640]) await page.mouse.move(x, 300);
+    await page.click(selector, { timeout: 5000 });
+  },
   press: ({ key }) => page.keyboard.press(key),
   screenshot: async ({ path }) => { await page.screenshot({ path }); },
   serve: ({ url, file, body, type }) => page.route(url, (route) => route.fulfill({ path: file, body, contentType: type })),
