@@ -187,7 +187,7 @@ impl Window {
     pub fn new(spec: RenditionSpec, cut: Cut, limits: WindowLimits) -> Window {
         let target = match cut {
             Cut::Grid(grid) => Some(target_seconds(grid.segment())),
-            Cut::Source(_) => None,
+            Cut::Source(targets) => targets.target,
         };
         Window {
             spec,
@@ -227,7 +227,7 @@ impl Window {
                 continue;
             }
             window.fill(entry.number, start, &mut Change::default());
-            if matches!(cut, Cut::Source(_)) && entry.target > 0 {
+            if matches!(cut, Cut::Source(targets) if targets.target.is_none()) && entry.target > 0 {
                 window.target = Some(entry.target);
             }
             let gap = entry.gap || !window.inits.contains_key(&entry.init);
