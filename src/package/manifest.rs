@@ -11,11 +11,17 @@ use crate::wire::{language, mp4};
 ///
 /// One period: where a format changed while live, it begins with the newest one, and what lies before is left out.
 pub fn manifest(windows: &[&Window], now: Ts, delay: Dur, suffix: &Suffix) -> Option<String> {
+    manifest_since(windows, None, now, delay, suffix)
+}
+
+/// As [`manifest`], of the segments that begin at `since` or later: for those who may not see what was before. The
+/// period begins with the first of them.
+pub fn manifest_since(windows: &[&Window], since: Option<Ts>, now: Ts, delay: Dur, suffix: &Suffix) -> Option<String> {
     let ready: Vec<(&Window, &Init)> = windows.iter().filter_map(|w| Some((*w, w.init()?.as_ref()))).collect();
-    // The segments of each window that the newest header applies to.
+    // The segments of each window that are shown and that the newest header applies to.
     let current = |window: &Window, init: &Init| {
         let version = init.version;
-        window.listed().rev().take_while(|s| s.init == version).count()
+        window.listed().rev().take_while(|s| s.init == version && since.is_none_or(|t| s.start >= t)).count()
     };
     let listed: Vec<(&Window, &Init, usize)> =
         ready.into_iter().map(|(w, i)| (w, i, current(w, i))).filter(|&(_, _, count)| count > 0).collect();
@@ -30,15 +36,8 @@ pub fn manifest(windows: &[&Window], now: Ts, delay: Dur, suffix: &Suffix) -> Op
         Some(grid) => grid.segment_start(grid.segment_number(at + grid.segment() - Dur::from_flicks(1))),
         None => at,
     });
-    let mut manifest = Manifest {
-        now,
-        delay,
-        period,
-        depth: Dur::MAX,
-        longest: Dur::ZERO,
-        video: Vec::new(),
-        audio: Vec::new(),
-    };
+    let mut manifest =
+        Manifest { now, delay, period, depth: Dur::MAX, longest: Dur::ZERO, video: Vec::new(), audio: Vec::new() };
     for (window, init, count) in listed {
         let all = window.listed();
         let begin = all.len() - count;
@@ -47,9 +46,7 @@ pub fn manifest(windows: &[&Window], now: Ts, delay: Dur, suffix: &Suffix) -> Op
         manifest.depth = manifest.depth.min(last.end() - first.start);
         manifest.longest = segments.iter().map(|s| s.duration).max().unwrap_or(Dur::ZERO).max(manifest.longest);
         let addressed = match window.cut() {
-            Cut::Grid(grid) => {
-                Segments::Grid { duration: grid.segment(), first: grid.segment_number(period) }
-            }
+            Cut::Grid(grid) => Segments::Grid { duration: grid.segment(), first: grid.segment_number(period) },
             Cut::Source(_) => Segments::Timeline {
                 first: first.number,
                 segments: segments.iter().map(|s| (s.start, s.duration)).collect(),
