@@ -1,7 +1,7 @@
 //! The layers of the crate: which top-level module may name which, and which modules do no IO.
 //!
 //! Reads the sources as text, so that a forbidden edge fails even behind a `cfg`. Code after `#[cfg(test)]` and files
-//! named `tests.rs` are free: a test may build its world from any layer.
+//! named `tests.rs` or in a folder `tests` are free: a test may build its world from any layer.
 
 #![allow(clippy::unwrap_used)]
 
@@ -90,7 +90,7 @@ fn sources(module: &str) -> Vec<PathBuf> {
     fn walk(at: &Path, into: &mut Vec<PathBuf>) {
         for entry in fs::read_dir(at).unwrap() {
             let path = entry.unwrap().path();
-            if path.is_dir() {
+            if path.is_dir() && !path.ends_with("tests") {
                 walk(&path, into);
             } else if path.extension().is_some_and(|e| e == "rs") && !path.ends_with("tests.rs") {
                 into.push(path);

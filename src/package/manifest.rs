@@ -11,11 +11,17 @@ use crate::wire::{language, mp4};
 ///
 /// One period: where a format changed while live, it begins with the newest one, and what lies before is left out.
 pub fn manifest(windows: &[&Window], now: Ts, delay: Dur, suffix: &Suffix) -> Option<String> {
+    manifest_since(windows, None, now, delay, suffix)
+}
+
+/// As [`manifest`], of the segments that begin at `since` or later: for those who may not see what was before. The
+/// period begins with the first of them.
+pub fn manifest_since(windows: &[&Window], since: Option<Ts>, now: Ts, delay: Dur, suffix: &Suffix) -> Option<String> {
     let ready: Vec<(&Window, &Init)> = windows.iter().filter_map(|w| Some((*w, w.init()?.as_ref()))).collect();
-    // The segments of each window that the newest header applies to.
+    // The segments of each window that are shown and that the newest header applies to.
     let current = |window: &Window, init: &Init| {
         let version = init.version;
-        window.listed().rev().take_while(|s| s.init == version).count()
+        window.listed().rev().take_while(|s| s.init == version && since.is_none_or(|t| s.start >= t)).count()
     };
     let listed: Vec<(&Window, &Init, usize)> =
         ready.into_iter().map(|(w, i)| (w, i, current(w, i))).filter(|&(_, _, count)| count > 0).collect();

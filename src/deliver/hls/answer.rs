@@ -18,6 +18,8 @@ use std::task::{Context, Poll};
 
 /// `application/vnd.apple.mpegurl` (RFC 8216 §4).
 pub const M3U8: HeaderValue = HeaderValue::from_static("application/vnd.apple.mpegurl");
+/// `application/dash+xml` (ISO/IEC 23009-1 annex C).
+pub const MPD: HeaderValue = HeaderValue::from_static("application/dash+xml");
 /// Segments and headers with a picture.
 pub const VIDEO_MP4: HeaderValue = HeaderValue::from_static("video/mp4");
 /// Segments and headers of sound.

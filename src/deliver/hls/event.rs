@@ -8,7 +8,7 @@ use super::render::{self, Others};
 use super::rendition::{Declared, Disk, Rendition, Sink, with_windows};
 use super::{EventOptions, OriginError, Shared};
 use crate::media::{Dur, Ts};
-use crate::package::{Cut, RenditionSpec, Resume, Window, WindowLimits, playlist};
+use crate::package::{Cut, RenditionSpec, Resume, Window, WindowLimits, manifest, playlist};
 use crate::task::Group;
 use crate::wire::m3u8::Report;
 use arc_swap::ArcSwap;
@@ -45,7 +45,21 @@ pub struct EventStats {
 struct Texts {
     /// Generation of what was declared, and the text with and without marks.
     index: [Option<(u64, Arc<Text>)>; 2],
+    /// At most one per view.
+    manifests: Vec<ManifestText>,
 }
+
+struct ManifestText {
+    /// Sum of the renditions' generations.
+    generation: u64,
+    view: View,
+    /// The manifest carries the time, so it is rendered again when it is old.
+    at: Ts,
+    text: Arc<Text>,
+}
+
+/// How old the time in a manifest may be.
+const MANIFEST_AGE: Dur = Dur::from_secs(1);
 
 /// An event. See the module.
 pub struct Event {
@@ -129,6 +143,25 @@ impl Event {
         let text = with_windows(listed, |windows| playlist::multivariant(windows, &render::suffix(marked)))?;
         let text = Arc::new(Text::new(text));
         *slot = Some((generation, text.clone()));
+        Some(text)
+    }
+
+    /// The DASH manifest; none while there is nothing to name in it.
+    pub fn manifest(&self, view: View, now: Ts) -> Option<Arc<Text>> {
+        let renditions = self.renditions.load();
+        let generation =
+            renditions.iter().map(|l| l.rendition.progress().generation).sum::<u64>() + self.declared.generation();
+        let mut texts = self.texts.lock().unwrap_or_else(PoisonError::into_inner);
+        texts.manifests.retain(|m| m.generation == generation && now - m.at < MANIFEST_AGE);
+        if let Some(known) = texts.manifests.iter().find(|m| m.view == view) {
+            return Some(known.text.clone());
+        }
+        let listed = renditions.iter().filter(|l| l.listed).map(|l| &l.rendition);
+        let suffix = render::suffix(view.marked);
+        let delay = self.options.delay;
+        let text = with_windows(listed, |windows| manifest::manifest_since(windows, view.since, now, delay, &suffix))?;
+        let text = Arc::new(Text::new(text));
+        texts.manifests.push(ManifestText { generation, view, at: now, text: text.clone() });
         Some(text)
     }
 

@@ -71,6 +71,9 @@ impl Default for OriginOptions {
 pub struct EventOptions {
     /// How far viewers can go back. Zero: nothing is kept on disk.
     pub dvr: Dur,
+    /// How long after its end on the timeline a segment is complete: the programme delay and what encoding takes. DASH
+    /// players compute from it when a segment is there.
+    pub delay: Dur,
 }
 
 /// Why something cannot be added.

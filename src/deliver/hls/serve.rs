@@ -114,7 +114,7 @@ async fn respond(
     let ask = Ask { shared, event, query, headers, all, carry };
     match resource {
         Resource::Index => ask.index().await,
-        Resource::Manifest => Err(Refused::NotFound),
+        Resource::Manifest => ask.manifest().await,
         Resource::Rendition(name, item) => {
             let rendition = ask.event.rendition(name).ok_or(Refused::NotFound)?;
             match item {
@@ -161,6 +161,12 @@ impl Ask<'_> {
         }
         let text = self.event.index(self.carry).ok_or(Refused::TimedOut)?;
         Ok(self.text(&text, answer::M3U8, SHORT, None))
+    }
+
+    async fn manifest(&self) -> Result<Answered, Refused> {
+        let now = self.shared.clock.now();
+        let text = self.event.manifest(self.view()?, now).ok_or(Refused::TimedOut)?;
+        Ok(self.text(&text, answer::MPD, SHORT, None))
     }
 
     async fn playlist(&self, rendition: &Arc<Rendition>, kind: Kind) -> Result<Answered, Refused> {

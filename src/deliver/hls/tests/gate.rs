@@ -63,6 +63,9 @@ async fn before_the_start_there_is_nothing_for_any_guess_and_the_token_shows_all
         }
     }
     assert!(followed > 20, "{followed}");
+    let manifest = bed.get(&format!("manifest.mpd?preview={TOKEN}")).await;
+    assert_eq!(manifest.status, StatusCode::OK);
+    assert_eq!(manifest.text().matches(&format!(".m4s?preview={TOKEN}\"")).count(), 2, "{}", manifest.text());
 }
 
 #[tokio::test]
@@ -84,6 +87,10 @@ async fn what_was_said_in_preview_is_on_no_public_playlist() {
     assert_eq!(bed.get(&format!("720p/{}.m4s", number + 1)).await.body, whole(number + 1));
     let all = bed.get(&format!("720p/media.m3u8?preview={TOKEN}")).await;
     assert_eq!(all.numbers()[0], FIRST, "managers see it");
+    let manifest = bed.get("manifest.mpd").await;
+    let first = format!("startNumber=\"{}\"", number + 1);
+    assert_eq!(manifest.text().matches(&first).count(), 2, "{}", manifest.text());
+    assert!(manifest.text().contains("timeShiftBufferDepth=\"PT5.760000S\""), "{}", manifest.text());
 }
 
 #[tokio::test]

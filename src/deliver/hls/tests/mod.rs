@@ -96,7 +96,7 @@ impl Bed {
         let group = Group::new();
         let options = OriginOptions { dir: dir.map(Path::to_owned), ..OriginOptions::default() };
         let origin = Origin::with_medium(options, access(), Arc::new(clock.clone()), &group, medium);
-        let event = origin.event("ev1", EventOptions { dvr }).expect("free id");
+        let event = origin.event("ev1", EventOptions { dvr, delay: Dur::ZERO }).expect("free id");
         let mut bed = Bed {
             clock,
             group,
