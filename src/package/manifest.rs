@@ -30,15 +30,8 @@ pub fn manifest(windows: &[&Window], now: Ts, delay: Dur, suffix: &Suffix) -> Op
         Some(grid) => grid.segment_start(grid.segment_number(at + grid.segment() - Dur::from_flicks(1))),
         None => at,
     });
-    let mut manifest = Manifest {
-        now,
-        delay,
-        period,
-        depth: Dur::MAX,
-        longest: Dur::ZERO,
-        video: Vec::new(),
-        audio: Vec::new(),
-    };
+    let mut manifest =
+        Manifest { now, delay, period, depth: Dur::MAX, longest: Dur::ZERO, video: Vec::new(), audio: Vec::new() };
     for (window, init, count) in listed {
         let all = window.listed();
         let begin = all.len() - count;
@@ -47,9 +40,7 @@ pub fn manifest(windows: &[&Window], now: Ts, delay: Dur, suffix: &Suffix) -> Op
         manifest.depth = manifest.depth.min(last.end() - first.start);
         manifest.longest = segments.iter().map(|s| s.duration).max().unwrap_or(Dur::ZERO).max(manifest.longest);
         let addressed = match window.cut() {
-            Cut::Grid(grid) => {
-                Segments::Grid { duration: grid.segment(), first: grid.segment_number(period) }
-            }
+            Cut::Grid(grid) => Segments::Grid { duration: grid.segment(), first: grid.segment_number(period) },
             Cut::Source(_) => Segments::Timeline {
                 first: first.number,
                 segments: segments.iter().map(|s| (s.start, s.duration)).collect(),

@@ -109,26 +109,10 @@ pub const LEFT: &[(&str, &str, &str)] = &[
         "static playlists carry EXT-X-PLAYLIST-TYPE:VOD",
         "an event that ended keeps its sliding window: it is not a recording, and the type of a playlist must not change",
     ),
-    (
-        "Apple 9.10",
-        "at least two variants at the highest resolution",
-        "the ladder is the event's own choice",
-    ),
-    (
-        "Apple 8.12",
-        "the live window SHOULD be 15 minutes or more",
-        "the DVR window is the event's own choice",
-    ),
-    (
-        "RFC 4.1",
-        "text SHOULD be normalised to NFC",
-        "names are shown as the manager typed them; browsers send NFC",
-    ),
-    (
-        "RFC 4.4.4.8",
-        "EXT-X-BITRATE",
-        "optional; players measure",
-    ),
+    ("Apple 9.10", "at least two variants at the highest resolution", "the ladder is the event's own choice"),
+    ("Apple 8.12", "the live window SHOULD be 15 minutes or more", "the DVR window is the event's own choice"),
+    ("RFC 4.1", "text SHOULD be normalised to NFC", "names are shown as the manager typed them; browsers send NFC"),
+    ("RFC 4.4.4.8", "EXT-X-BITRATE", "optional; players measure"),
 ];
 
 /// A rule that a playlist breaks.
@@ -245,7 +229,8 @@ pub fn date(text: &str) -> Option<f64> {
     Some(days as f64 * 86_400.0 + h * 3600.0 + min * 60.0 + s)
 }
 
-const MULTIVARIANT_TAGS: &[&str] = &["EXT-X-MEDIA", "EXT-X-STREAM-INF", "EXT-X-I-FRAME-STREAM-INF", "EXT-X-SESSION-DATA"];
+const MULTIVARIANT_TAGS: &[&str] =
+    &["EXT-X-MEDIA", "EXT-X-STREAM-INF", "EXT-X-I-FRAME-STREAM-INF", "EXT-X-SESSION-DATA"];
 const PLAYLIST_TAGS: &[&str] = &[
     "EXT-X-TARGETDURATION",
     "EXT-X-MEDIA-SEQUENCE",
@@ -316,7 +301,12 @@ pub fn media(text: &str) -> (Media, Vec<Violation>) {
             breaks(&mut out, &KINDS, line);
         }
         let list = match name {
-            "EXT-X-SERVER-CONTROL" | "EXT-X-PART-INF" | "EXT-X-MAP" | "EXT-X-PART" | "EXT-X-SKIP" | "EXT-X-PRELOAD-HINT"
+            "EXT-X-SERVER-CONTROL"
+            | "EXT-X-PART-INF"
+            | "EXT-X-MAP"
+            | "EXT-X-PART"
+            | "EXT-X-SKIP"
+            | "EXT-X-PRELOAD-HINT"
             | "EXT-X-RENDITION-REPORT" => attributes(value).unwrap_or_else(|e| {
                 breaks(&mut out, &ATTRIBUTES, format!("{e} in {line}"));
                 Attributes::new()
@@ -404,7 +394,12 @@ const EPSILON: f64 = 0.000_02;
 fn check_media(media: &Media, text: &str, out: &mut Found) {
     demand(out, &TARGET, media.target >= 1.0, format!("{}", media.target));
     for segment in &media.segments {
-        demand(out, &TARGET, segment.duration.round() <= media.target, format!("{} of {}", segment.duration, segment.uri));
+        demand(
+            out,
+            &TARGET,
+            segment.duration.round() <= media.target,
+            format!("{} of {}", segment.duration, segment.uri),
+        );
         demand(out, &MAP, segment.map.is_some(), segment.uri.clone());
     }
     let all: Vec<&Segment> = media.segments.iter().chain(&media.open).collect();
@@ -417,7 +412,12 @@ fn check_media(media: &Media, text: &str, out: &mut Found) {
         if let (Some(a), Some(b)) = (pair[0].date, pair[1].date) {
             // Sound ends at its own frames, dates count in microseconds: half a frame and rounding.
             let off = (b - a - pair[0].duration).abs();
-            demand(out, &DATE, off < 0.035 || pair[1].discontinuity, format!("{off:.4} s off before {}", pair[1].number));
+            demand(
+                out,
+                &DATE,
+                off < 0.035 || pair[1].discontinuity,
+                format!("{off:.4} s off before {}", pair[1].number),
+            );
         }
     }
     let control = |key: &str| media.control.get(key).and_then(|v| v.parse::<f64>().ok());
@@ -429,7 +429,12 @@ fn check_media(media: &Media, text: &str, out: &mut Found) {
         demand(out, &PART_HOLD_BACK, enough, format!("{:?}", media.control));
     }
     check_parts(media, &all, out);
-    demand(out, &HINT, media.hints.len() <= 1 && !(media.ended && !media.hints.is_empty()), format!("{:?}", media.hints));
+    demand(
+        out,
+        &HINT,
+        media.hints.len() <= 1 && !(media.ended && !media.hints.is_empty()),
+        format!("{:?}", media.hints),
+    );
     for hint in &media.hints {
         let uri = hint.get("URI").map(String::as_str).unwrap_or("");
         let listed = all.iter().any(|s| s.uri == uri || s.parts.iter().any(|p| p.uri == uri));
@@ -438,7 +443,8 @@ fn check_media(media: &Media, text: &str, out: &mut Found) {
     for report in &media.reports {
         let uri = report.get("URI").map(String::as_str).unwrap_or("/");
         let relative = !uri.starts_with('/') && !uri.contains("://");
-        let whole = report.contains_key("LAST-MSN") && (media.part_target.is_none() || report.contains_key("LAST-PART"));
+        let whole =
+            report.contains_key("LAST-MSN") && (media.part_target.is_none() || report.contains_key("LAST-PART"));
         demand(out, &REPORT, relative && whole, format!("{report:?}"));
     }
     if media.iframes {
@@ -461,13 +467,23 @@ fn check_parts(media: &Media, all: &[&Segment], out: &mut Found) {
         at += segment.duration;
         let open = media.open.as_ref().is_some_and(|o| o.number == segment.number);
         for (i, part) in segment.parts.iter().enumerate() {
-            demand(out, &PART_LENGTH, part.duration <= target + EPSILON, format!("{} > {target}: {}", part.duration, part.uri));
+            demand(
+                out,
+                &PART_LENGTH,
+                part.duration <= target + EPSILON,
+                format!("{} > {target}: {}", part.duration, part.uri),
+            );
             let next = segment.parts.get(i + 1);
             let excused = part.independent || part.gap || next.map_or(!open, |next| next.gap);
             // The last part of the growing segment may turn out to be its final one.
             let excused = excused || (open && next.is_none());
             let least = 0.85 * target - EPSILON;
-            demand(out, &PART_LENGTH, excused || part.duration >= least, format!("{} of {target}: {}", part.duration, part.uri));
+            demand(
+                out,
+                &PART_LENGTH,
+                excused || part.duration >= least,
+                format!("{} of {target}: {}", part.duration, part.uri),
+            );
         }
         if !segment.parts.is_empty() {
             demand(out, &PARTS_RECENT, end - at < 3.0 * media.target + EPSILON, format!("segment {}", segment.number));
@@ -475,7 +491,12 @@ fn check_parts(media: &Media, all: &[&Segment], out: &mut Found) {
             let holes = segment.gap || segment.parts.iter().any(|p| p.gap);
             let off = (sum - segment.duration).abs();
             // A source's segment lasts until the next one begins: some frames of jitter.
-            demand(out, &PART_SUM, holes || off < 0.05, format!("{sum} for {} of {}", segment.duration, segment.number));
+            demand(
+                out,
+                &PART_SUM,
+                holes || off < 0.05,
+                format!("{sum} for {} of {}", segment.duration, segment.number),
+            );
         }
     }
 }
@@ -484,18 +505,28 @@ fn check_parts(media: &Media, all: &[&Segment], out: &mut Found) {
 pub fn reload(before: &Media, after: &Media) -> Vec<Violation> {
     let mut out = Found::new();
     demand(&mut out, &TARGET_STAYS, before.target == after.target, format!("{} then {}", before.target, after.target));
-    demand(&mut out, &ONLY_APPEND, after.sequence >= before.sequence, format!("{} then {}", before.sequence, after.sequence));
+    demand(
+        &mut out,
+        &ONLY_APPEND,
+        after.sequence >= before.sequence,
+        format!("{} then {}", before.sequence, after.sequence),
+    );
     if before.ended {
         demand(&mut out, &ENDLIST, after.ended && before.segments == after.segments, "changed after its end");
     }
     for old in &before.segments {
         match after.segments.iter().find(|s| s.number == old.number) {
             Some(new) => {
-                let same = old.uri == new.uri && old.duration == new.duration && old.date == new.date
-                    && old.discontinuity == new.discontinuity && (old.gap == new.gap || new.gap);
+                let same = old.uri == new.uri
+                    && old.duration == new.duration
+                    && old.date == new.date
+                    && old.discontinuity == new.discontinuity
+                    && (old.gap == new.gap || new.gap);
                 demand(&mut out, &ONLY_APPEND, same, format!("{old:?} became {new:?}"));
             }
-            None => demand(&mut out, &ONLY_APPEND, old.number < after.sequence, format!("segment {} is gone", old.number)),
+            None => {
+                demand(&mut out, &ONLY_APPEND, old.number < after.sequence, format!("segment {} is gone", old.number))
+            }
         }
     }
     if after.sequence > before.sequence {
@@ -507,11 +538,17 @@ pub fn reload(before: &Media, after: &Media) -> Vec<Violation> {
             && after.discontinuities - before.discontinuities <= removed;
         let whole = after.sequence <= before.sequence + before.segments.len() as u64;
         let counted = counted && (!whole || after.discontinuities - before.discontinuities == removed);
-        demand(&mut out, &ONLY_APPEND, counted || !whole, format!("{removed} discontinuities removed, counted otherwise"));
+        demand(
+            &mut out,
+            &ONLY_APPEND,
+            counted || !whole,
+            format!("{removed} discontinuities removed, counted otherwise"),
+        );
     }
-    if let (Some(old), Some(new)) = (&before.open, after.segments.iter().chain(&after.open).find(|s| {
-        before.open.as_ref().is_some_and(|o| o.number == s.number)
-    })) {
+    if let (Some(old), Some(new)) = (
+        &before.open,
+        after.segments.iter().chain(&after.open).find(|s| before.open.as_ref().is_some_and(|o| o.number == s.number)),
+    ) {
         let kept = new.parts.is_empty() || new.parts.starts_with(&old.parts);
         demand(&mut out, &ONLY_APPEND, kept, format!("parts of {} changed", old.number));
     }
@@ -564,7 +601,8 @@ impl Multivariant {
     /// URIs of all media playlists that are not for I-frames alone, each once.
     pub fn uris(&self) -> Vec<String> {
         let of_variants = self.variants.iter().filter(|v| !v.iframes).map(|v| v.uri.clone());
-        let mut uris: Vec<_> = of_variants.chain(self.renditions.iter().filter_map(|r| r.get("URI").cloned())).collect();
+        let mut uris: Vec<_> =
+            of_variants.chain(self.renditions.iter().filter_map(|r| r.get("URI").cloned())).collect();
         uris.sort();
         uris.dedup();
         uris
@@ -628,7 +666,8 @@ fn check_variants(playlist: &Multivariant, out: &mut Found) {
         demand(out, &CODECS, !codecs.is_empty(), show());
         let picture = variant.iframes || codecs.split(',').any(is_picture);
         if picture {
-            let size = get("RESOLUTION").and_then(|r| r.split_once('x')).map(|(w, h)| (w.parse::<u32>(), h.parse::<u32>()));
+            let size =
+                get("RESOLUTION").and_then(|r| r.split_once('x')).map(|(w, h)| (w.parse::<u32>(), h.parse::<u32>()));
             demand(out, &RESOLUTION, matches!(size, Some((Ok(1..), Ok(1..)))), show());
             demand(out, &VIDEO_RANGE, matches!(get("VIDEO-RANGE"), None | Some("SDR" | "HLG" | "PQ")), show());
         }
@@ -648,8 +687,9 @@ fn check_variants(playlist: &Multivariant, out: &mut Found) {
         captions.push(get("CLOSED-CAPTIONS") == Some("NONE"));
         for (key, kind) in [("AUDIO", "AUDIO"), ("SUBTITLES", "SUBTITLES"), ("VIDEO", "VIDEO")] {
             let Some(group) = get(key) else { continue };
-            let of_group =
-                |r: &&Attributes| r.get("TYPE").is_some_and(|t| t == kind) && r.get("GROUP-ID").is_some_and(|g| g == group);
+            let of_group = |r: &&Attributes| {
+                r.get("TYPE").is_some_and(|t| t == kind) && r.get("GROUP-ID").is_some_and(|g| g == group)
+            };
             demand(out, &GROUPS, playlist.renditions.iter().any(|r| of_group(&r)), show());
         }
     }
@@ -657,7 +697,12 @@ fn check_variants(playlist: &Multivariant, out: &mut Found) {
     let pictures = || playlist.variants.iter().filter(|v| !v.iframes && v.attributes.contains_key("RESOLUTION"));
     let iframes = playlist.variants.iter().any(|v| v.iframes);
     demand(out, &TRICK_PLAY, iframes || pictures().next().is_none(), "no EXT-X-I-FRAME-STREAM-INF");
-    let lowest = playlist.variants.iter().filter(|v| !v.iframes).filter_map(|v| v.attributes.get("BANDWIDTH")?.parse().ok()).min();
+    let lowest = playlist
+        .variants
+        .iter()
+        .filter(|v| !v.iframes)
+        .filter_map(|v| v.attributes.get("BANDWIDTH")?.parse().ok())
+        .min();
     let has_sound = playlist.renditions.iter().any(|r| r.get("TYPE").is_some_and(|t| t == "AUDIO"));
     demand(out, &CELLULAR, !has_sound || lowest.is_some_and(|b: u64| b <= 192_000), format!("{lowest:?}"));
     let range = |v: &Variant| v.attributes.get("VIDEO-RANGE").cloned();
@@ -678,7 +723,12 @@ fn check_renditions(playlist: &Multivariant, out: &mut Found) {
         demand(out, &MEDIA, get("DEFAULT") != "YES" || get("AUTOSELECT") == "YES", format!("{rendition:?}"));
         demand(out, &LANGUAGE, !get("LANGUAGE").is_empty(), format!("{rendition:?}"));
         demand(out, &CHANNELS, get("TYPE") != "AUDIO" || !get("CHANNELS").is_empty(), format!("{rendition:?}"));
-        demand(out, &STABLE, rendition.get("STABLE-RENDITION-ID").is_none_or(|id| is_stable(id)), format!("{rendition:?}"));
+        demand(
+            out,
+            &STABLE,
+            rendition.get("STABLE-RENDITION-ID").is_none_or(|id| is_stable(id)),
+            format!("{rendition:?}"),
+        );
         groups.entry((get("TYPE"), get("GROUP-ID"))).or_default().push(rendition);
     }
     for (group, members) in groups {
@@ -697,7 +747,8 @@ pub fn presentation(multivariant: &Multivariant, media: &BTreeMap<String, Media>
     let mut out = Found::new();
     let targets: Vec<_> = media.iter().map(|(uri, m)| (uri, m.target)).collect();
     demand(&mut out, &SAME_TARGET, targets.windows(2).all(|p| p[0].1 == p[1].1), format!("{targets:?}"));
-    let edges: Vec<_> = media.values().filter_map(|m| Some((m.segments.first()?.date?, m.segments.last()?.date?))).collect();
+    let edges: Vec<_> =
+        media.values().filter_map(|m| Some((m.segments.first()?.date?, m.segments.last()?.date?))).collect();
     let latest_first = edges.iter().map(|e| e.0).fold(f64::MIN, f64::max);
     let earliest_last = edges.iter().map(|e| e.1).fold(f64::MAX, f64::min);
     demand(&mut out, &SAME_TIME, edges.is_empty() || latest_first <= earliest_last + 4.0, format!("{edges:?}"));
@@ -706,7 +757,8 @@ pub fn presentation(multivariant: &Multivariant, media: &BTreeMap<String, Media>
         let own = uri.split('?').next().unwrap_or(uri);
         let missing = multivariant.uris().into_iter().filter(|other| {
             let other = other.split('?').next().unwrap_or(other);
-            let reports = |r: &Attributes| r.get("URI").is_some_and(|u| u.split('?').next().is_some_and(|u| u.ends_with(other)));
+            let reports =
+                |r: &Attributes| r.get("URI").is_some_and(|u| u.split('?').next().is_some_and(|u| u.ends_with(other)));
             other != own && !playlist.reports.iter().any(reports)
         });
         let missing: Vec<_> = missing.collect();
@@ -717,7 +769,10 @@ pub fn presentation(multivariant: &Multivariant, media: &BTreeMap<String, Media>
 
 /// BANDWIDTH against measured sizes: bytes by segment URI for each media playlist. The peak of a rendition is that of its
 /// busiest run of segments that lasts between 0.5 and 1.5 target durations (RFC 4.4.6.2).
-pub fn bandwidth(multivariant: &Multivariant, media: &BTreeMap<String, (Media, BTreeMap<String, u64>)>) -> Vec<Violation> {
+pub fn bandwidth(
+    multivariant: &Multivariant,
+    media: &BTreeMap<String, (Media, BTreeMap<String, u64>)>,
+) -> Vec<Violation> {
     let mut out = Found::new();
     let peak = |uri: &String| -> f64 {
         let Some((playlist, sizes)) = media.get(uri) else { return 0.0 };

@@ -130,7 +130,8 @@ impl Manifest {
             // As HOLD-BACK of the playlists: three segments.
             period(self.longest * 3),
         );
-        let _ = writeln!(out, "<Period id=\"p{}\" start=\"{}\">", self.period.as_millis(), period(self.period - Ts::ZERO));
+        let _ =
+            writeln!(out, "<Period id=\"p{}\" start=\"{}\">", self.period.as_millis(), period(self.period - Ts::ZERO));
         if !self.video.is_empty() {
             out.push_str(
                 "<AdaptationSet id=\"0\" contentType=\"video\" mimeType=\"video/mp4\" segmentAlignment=\"true\" \
