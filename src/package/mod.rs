@@ -146,9 +146,10 @@ pub struct Part {
     /// Its place in the segment, from 0. On the grid it is the part's place there, so a number is left out where
     /// frames are missing.
     pub index: u32,
-    /// Presentation time of its first sample, on the event's timeline.
+    /// Presentation time of its first sample, on the event's timeline. On the grid where the part begins there, though
+    /// its first samples may be missing.
     pub start: Ts,
-    /// The sum of its samples' durations.
+    /// The sum of its samples' durations. On the grid what is missing counts too, so that parts add up to the segment.
     pub duration: Dur,
     /// Whether it begins with a picture that decoding can begin with (always so for sound).
     pub independent: bool,

@@ -12,7 +12,7 @@
 //! A header that reads like the one before, as after a restart of the engine, changes nothing.
 
 use super::track::{Format, PackageError, TrackWriter};
-use super::{Output, RenditionSpec, Resume};
+use super::{Output, RenditionKind, RenditionSpec, Resume};
 use crate::media::grid::AAC_FRAME_DUR;
 use crate::media::{Dur, Grid, Packet, Ts};
 
@@ -27,13 +27,15 @@ pub struct Packager {
     at: Option<(u64, u32)>,
     discontinuity: bool,
     need_key: bool,
+    video: bool,
 }
 
 impl Packager {
     /// A packager that begins, or goes on after `resume`.
     pub fn new(spec: RenditionSpec, grid: Grid, resume: Resume) -> Packager {
+        let video = matches!(spec.kind, RenditionKind::Video { .. });
         let writer = TrackWriter::new(spec, &resume);
-        Packager { grid, writer, next: None, at: None, discontinuity: false, need_key: true }
+        Packager { grid, writer, next: None, at: None, discontinuity: false, need_key: true, video }
     }
 
     /// Takes the next packet; adds to `out` what it completes. A packet of a slot that has passed is left out.
@@ -42,14 +44,18 @@ impl Packager {
     /// When the packet's format cannot be packaged: once, then its packets are left out until it changes. What is in
     /// `out` is valid nevertheless.
     pub fn push(&mut self, packet: &Packet, out: &mut Vec<Output>) -> Result<(), PackageError> {
-        let video = packet.track.is_video();
+        let video = self.video;
         // The nearest slot: exact for the engine's packets, and it forgives a flick.
         let slot = if video {
             self.grid.frame_number(packet.pts + self.grid.frame() / 2)
         } else {
             self.grid.aac_number(packet.pts + AAC_FRAME_DUR / 2)
         };
-        if packet.decode_only || slot < 0 || self.next.is_some_and(|next| slot < next) {
+        if packet.decode_only
+            || packet.track.is_video() != video
+            || slot < 0
+            || self.next.is_some_and(|next| slot < next)
+        {
             return Ok(());
         }
         let (segment, part) = self.place(video, slot);
@@ -87,7 +93,8 @@ impl Packager {
         self.next = Some(slot + 1);
         let (next_segment, next_part) = self.place(video, slot + 1);
         if (next_segment, next_part) != (segment, part) {
-            self.writer.flush(part, out);
+            let place = (self.part_start(segment, part), self.part_start(segment, part + 1));
+            self.writer.flush(part, Some(place), out);
             if next_segment != segment {
                 self.writer.end(self.grid.segment(), out);
                 self.at = None;
@@ -99,8 +106,9 @@ impl Packager {
     /// The programme ends: what has been gathered becomes a last, short part.
     pub fn finish(&mut self) -> Vec<Output> {
         let mut out = Vec::new();
-        if let Some((_, part)) = self.at.take() {
-            self.writer.flush(part, &mut out);
+        if let (Some((segment, part)), Some(end)) = (self.at.take(), self.writer.pending_end()) {
+            let start = self.part_start(segment, part);
+            self.writer.flush(part, Some((start, end)), &mut out);
         }
         out
     }
@@ -113,6 +121,16 @@ impl Packager {
         if video { self.grid.frame_start(slot) } else { self.grid.aac_start(slot) }
     }
 
+    /// Where a part begins on the grid.
+    fn part_start(&self, segment: u64, part: u32) -> Ts {
+        let start = self.grid.segment_start(segment);
+        if self.video {
+            start + self.grid.part() * i64::from(part)
+        } else {
+            start + AAC_FRAME_DUR * i64::from(self.grid.aac_part_start(part))
+        }
+    }
+
     /// Leaves the part that grows for one further on, and its segment when that is another too.
     fn leave(&mut self, video: bool, slot: i64, out: &mut Vec<Output>) {
         let Some((segment, part)) = self.at else { return };
@@ -122,7 +140,8 @@ impl Packager {
             if video {
                 self.writer.extend_to(self.time(video, end));
             }
-            self.writer.flush(part, out);
+            let place = (self.part_start(segment, part), self.part_start(segment, part + 1));
+            self.writer.flush(part, Some(place), out);
         }
         if self.place(video, slot).0 != segment {
             self.writer.end(self.grid.segment(), out);

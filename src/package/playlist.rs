@@ -161,7 +161,8 @@ fn iframe_bitrates(window: &Window) -> (u64, u64) {
         bytes += length;
         time += segment.duration;
     }
-    let mean = if time > Dur::ZERO { bytes as f64 * 8.0 / time.as_secs_f64() } else { 0.0 };
+    // Not above the peak by rounding.
+    let mean = if time > Dur::ZERO { (bytes as f64 * 8.0 / time.as_secs_f64()).min(peak) } else { 0.0 };
     (peak.ceil() as u64, mean.ceil() as u64)
 }
 
@@ -224,7 +225,7 @@ pub fn multivariant(windows: &[&Window], suffix: &Suffix) -> Option<String> {
         playlist.variants.push(Variant {
             id: window.spec().name.clone(),
             bandwidth: window.peak_bitrate() + sound_peak,
-            average_bandwidth: window.average_bitrate() + sound_average,
+            average_bandwidth: (window.average_bitrate() + sound_average).min(window.peak_bitrate() + sound_peak),
             codecs: codecs.join(","),
             resolution: Some((format.width, format.height)),
             frame_rate: frame_rate(window, format),
@@ -238,7 +239,7 @@ pub fn multivariant(windows: &[&Window], suffix: &Suffix) -> Option<String> {
         playlist.variants.push(Variant {
             id: window.spec().name.clone(),
             bandwidth: sound_peak,
-            average_bandwidth: sound_average,
+            average_bandwidth: sound_average.min(sound_peak),
             codecs: sound_codecs.join(","),
             resolution: None,
             frame_rate: None,

@@ -39,6 +39,8 @@ const JITTER: i64 = 4;
 const LONGEST_FRAME: Dur = Dur::from_millis(64);
 /// Cuts that are kept for tracks that are behind. Far more than [`VIDEO_LOST`] can hold, even at one per frame.
 const MAX_CUTS: usize = 128;
+/// Numbers in a hole that sound fills; holes that sound bridges are bounded by [`VIDEO_LOST`], so there are few.
+const MAX_SPARE: i64 = 64;
 /// Packets of sound that wait: [`VIDEO_LOST`] of the shortest frames (2.5 ms, Opus). More cannot be honest.
 const MAX_WAITING: usize = 800;
 
@@ -47,6 +49,8 @@ const MAX_WAITING: usize = 800;
 struct Cut {
     number: u64,
     start: Ts,
+    /// Where the hole before it began, when numbers were left out for one.
+    hole: Option<Ts>,
 }
 
 /// Segment numbers and their starts, as the picture (or, without one, the sound) decided them.
@@ -59,18 +63,17 @@ struct Cuts {
 }
 
 impl Cuts {
-    /// A segment begins at `start`; `after` is where the one before it ends, when it ended early.
-    fn add(&mut self, start: Ts, after: Option<Ts>) -> Cut {
-        let (next, end) = match self.known.back() {
-            Some(last) => (Some(last.number + 1), after),
-            None => (self.resume_number, self.resume_end),
+    /// A segment begins at `start`. `hole` is where the one before it ends when something is missing in between.
+    fn add(&mut self, start: Ts, hole: Option<Ts>) -> Cut {
+        let (next, hole) = match self.known.back() {
+            Some(last) => (Some(last.number + 1), hole),
+            None => (self.resume_number, self.resume_end.filter(|&end| start - end >= self.target / JITTER)),
         };
         let number = match next {
-            // Numbers for what is missing: none longer than the target.
-            Some(next) => next + missing(end.map_or(Dur::ZERO, |end| start - end), self.target),
+            Some(next) => next + hole.map_or(0, |hole| missing(start - hole, self.target)),
             None => u64::try_from(start.div_floor(self.target)).unwrap_or(0),
         };
-        let cut = Cut { number, start };
+        let cut = Cut { number, start, hole };
         self.known.push_back(cut);
         if self.known.len() > MAX_CUTS {
             self.known.pop_front();
@@ -82,15 +85,33 @@ impl Cuts {
         self.known.back().copied()
     }
 
+    /// The segment that sound at `at` belongs to. Where the picture left numbers out for a hole, sound that went on fills
+    /// them, as long as the gaps that the picture has there.
+    fn place(&self, at: Ts) -> Option<Cut> {
+        let index = self.known.iter().rposition(|cut| cut.start <= at)?;
+        let cut = *self.known.get(index)?;
+        let Some((next, hole)) = self.known.get(index + 1).and_then(|next| Some((next, next.hole?))) else {
+            return Some(cut);
+        };
+        let spare = i64::try_from(next.number.saturating_sub(cut.number + 1)).unwrap_or(0);
+        if spare == 0 || at < hole || next.start <= hole {
+            return Some(cut);
+        }
+        let long = next.start - hole;
+        // The last boundary that is not after `at`, by the same division as the window's.
+        let within = (0..spare.min(MAX_SPARE)).rev().find(|&i| hole + long * i / spare <= at).unwrap_or(0);
+        Some(Cut { number: cut.number + 1 + within as u64, start: hole + long * within / spare, hole: None })
+    }
+
     /// The newest cut at or before `at`.
     fn at(&self, at: Ts) -> Option<Cut> {
         self.known.iter().rev().find(|cut| cut.start <= at).copied()
     }
 }
 
-/// How many segments of at most `target` a hole takes. What a frame's jitter explains is none.
+/// How many segments of at most `target` a hole takes.
 fn missing(hole: Dur, target: Dur) -> u64 {
-    if target <= Dur::ZERO || hole < target / JITTER {
+    if target <= Dur::ZERO || hole <= Dur::ZERO {
         return 0;
     }
     let (whole, rest) = (hole.flicks() / target.flicks(), hole.flicks() % target.flicks());
@@ -99,7 +120,6 @@ fn missing(hole: Dur, target: Dur) -> u64 {
 
 #[derive(Debug)]
 struct VideoSegment {
-    number: u64,
     start: Ts,
     /// Presentation minus decoding time of its first picture.
     shift: Dur,
@@ -110,6 +130,8 @@ struct VideoSegment {
 struct VideoLane {
     writer: TrackWriter,
     segment: Option<VideoSegment>,
+    /// Number of the newest segment.
+    number: Option<u64>,
     epoch: Option<u32>,
     /// Decoding time of the last picture, and how long it lasts.
     last: Option<(Ts, Dur)>,
@@ -136,7 +158,7 @@ impl VideoLane {
     /// Writes the part that grows.
     fn flush(&mut self, out: &mut Vec<Output>) {
         if let Some(segment) = self.segment.as_mut().filter(|_| self.writer.pending_end().is_some()) {
-            self.writer.flush(segment.part, out);
+            self.writer.flush(segment.part, None, out);
             segment.part += 1;
         }
     }
@@ -173,7 +195,7 @@ struct AudioLane {
 impl AudioLane {
     fn flush(&mut self, out: &mut Vec<Output>) {
         if let Some(segment) = self.segment.as_mut().filter(|_| self.writer.pending_end().is_some()) {
-            self.writer.flush(segment.part, out);
+            self.writer.flush(segment.part, None, out);
             segment.part += 1;
         }
     }
@@ -233,6 +255,7 @@ impl SourcePackager {
         let video = video.map(|(spec, resume)| VideoLane {
             writer: TrackWriter::new(spec, &resume),
             segment: None,
+            number: None,
             epoch: None,
             last: None,
             need_key: true,
@@ -313,8 +336,10 @@ impl SourcePackager {
         }
         let interval = video.interval(packet);
         let mut out = Vec::new();
+        let fits = video.segment.as_ref().is_none_or(|s| packet.dts + s.shift - s.start <= longest);
         if let Some((dts, duration)) = &mut video.last
             && !back
+            && fits
             && packet.dts - *dts <= LONGEST_INTERVAL
         {
             // The last picture's duration is no estimate any more.
@@ -330,9 +355,11 @@ impl SourcePackager {
             video.flush(&mut out);
             // A cut that sound made while the picture was lost stands.
             let last = self.cuts.last();
-            let own = video.segment.as_ref().map(|segment| segment.number);
+            let own = video.number;
             let cut = if last.is_none_or(|last| last.start < packet.pts) {
-                let hole = end.filter(|&end| own == last.map(|l| l.number) && packet.pts - end >= target / JITTER);
+                // What does not fit into the segment before it is a hole, however short.
+                let missed = |&end: &Ts| packet.pts - end >= target / JITTER || age.is_some_and(|age| age > longest);
+                let hole = end.filter(|_| own == last.map(|l| l.number)).filter(missed);
                 Some(self.cuts.add(packet.pts, hole))
             } else {
                 self.cuts.at(packet.pts).filter(|cut| own.is_none_or(|own| cut.number > own))
@@ -341,7 +368,8 @@ impl SourcePackager {
             if let (Some(segment), Some(end)) = (video.segment.take(), end) {
                 // Small holes belong to the segment before them: durations add up to what the clock says.
                 let to_next = packet.pts - segment.start;
-                let fits = !back && packet.pts - end < target / JITTER && to_next <= longest.max(end - segment.start);
+                let near = to_next > Dur::ZERO && packet.pts - end < target / JITTER;
+                let fits = !back && near && to_next <= longest.max(end - segment.start);
                 let duration = if fits { to_next } else { end - segment.start };
                 video.writer.end(duration, &mut out);
                 ended = Some(duration);
@@ -366,7 +394,8 @@ impl SourcePackager {
             }
             video.writer.start(cut.number, cut.start, std::mem::take(&mut video.discontinuity), &mut out);
             let shift = packet.pts - packet.dts;
-            video.segment = Some(VideoSegment { number: cut.number, start: cut.start, shift, part: 0 });
+            video.number = Some(cut.number);
+            video.segment = Some(VideoSegment { start: cut.start, shift, part: 0 });
             if let Some(ended) = ended {
                 self.set_target(ended, all);
             }
@@ -414,7 +443,7 @@ impl SourcePackager {
             // A cut that the last frame reaches ends the segment now: its last part does not wait for the next frame.
             if let (Some(segment), Some(end)) = (&lane.segment, lane.end)
                 && lane.waiting.is_empty()
-                && let Some(cut) = self.cuts.at(end + lane.frame / 2).filter(|cut| cut.number > segment.number)
+                && let Some(cut) = self.cuts.place(end + lane.frame / 2).filter(|cut| cut.number > segment.number)
             {
                 lane.close(Some(cut), self.targets.segment, &mut out);
             }
@@ -483,9 +512,10 @@ fn sound(
     if leads && cuts.last().is_none_or(|cut| middle >= cut.start + targets.segment) {
         cuts.add(packet.pts, lane.end.filter(|&end| packet.pts - end >= targets.segment / JITTER));
     }
-    let Some(cut) = cuts.at(middle).filter(|cut| lane.ended.is_none_or(|ended| cut.number > ended)) else {
+    let Some(cut) = cuts.place(middle).filter(|cut| lane.ended.is_none_or(|ended| cut.number > ended)) else {
         return Ok(());
     };
+    let before = lane.end;
     let begins = lane.segment.as_ref().is_none_or(|segment| cut.number > segment.number);
     if begins {
         lane.close(Some(cut), targets.segment, out);
@@ -500,7 +530,9 @@ fn sound(
         return Ok(());
     }
     if begins {
-        let start = if packet.pts - cut.start > duration { cut.start } else { packet.pts };
+        // What is missing at its begin counts, but for what the segment before it covers.
+        let nominal = before.map_or(cut.start, |end| end.max(cut.start));
+        let start = if packet.pts - nominal > duration { nominal } else { packet.pts };
         lane.segment = Some(AudioSegment { number: cut.number, start, part: 0 });
         lane.writer.start(cut.number, start, std::mem::take(&mut lane.discontinuity), out);
     }

@@ -158,8 +158,9 @@ impl TrackWriter {
         }
     }
 
-    /// Writes the part that grows.
-    pub(super) fn flush(&mut self, index: u32, out: &mut Vec<Output>) {
+    /// Writes the part that grows. `place` is where the part begins and ends when samples may be missing: what is missing
+    /// counts as part of its duration.
+    pub(super) fn flush(&mut self, index: u32, place: Option<(Ts, Ts)>, out: &mut Vec<Output>) {
         let end = self.pending_end();
         let (Some(open), Some(first), Some(end)) = (self.open.as_mut(), self.pending.first(), end) else {
             self.pending.clear();
@@ -168,7 +169,9 @@ impl TrackWriter {
         // Every value is rescaled from the timeline itself: roundings never add up.
         let scale = |t: Ts| t.to_scale(self.timescale);
         let independent = first.key;
-        let (start, duration) = (first.dts + open.shift.unwrap_or(Dur::ZERO), end - first.dts);
+        let shift = open.shift.unwrap_or(Dur::ZERO);
+        let (start, end) = place.unwrap_or((first.dts + shift, end + shift));
+        let duration = end - start;
         let base = u64::try_from(scale(first.dts)).unwrap_or(0);
         let mut samples = Vec::with_capacity(self.pending.len());
         for (i, sample) in self.pending.iter().enumerate() {

@@ -338,19 +338,22 @@ impl Window {
     /// Lists gaps for all numbers between the newest segment and `number`.
     fn fill(&mut self, number: u64, start: Ts, change: &mut Change) {
         let Some(last) = self.segments.back() else { return };
-        let (first, from, timeline, init) = (last.number + 1, last.end(), last.timeline, last.init);
+        let (first, from, timeline, init) = (last.number + 1, last.end().min(start), last.timeline, last.init);
         let missing = number.saturating_sub(first);
         if missing > MOST_GAPS {
             change.expired.extend(self.segments.drain(..).filter(|s| !s.gap).map(|s| s.number));
             self.unlisted = 0;
             return;
         }
+        change.listed |= missing > 0;
         let hole = start - from;
         let count = i64::try_from(missing).unwrap_or(i64::MAX);
         for i in 0..count {
             // Absolute, so that the last one ends where the next segment begins.
             let (begin, end) = (from + hole * i / count, from + hole * (i + 1) / count);
-            self.segments.push_back(Segment::hole(first + i as u64, begin, end - begin, timeline, init));
+            // TARGETDURATION holds for gaps too; where numbers do not suffice the date of what follows tells the rest.
+            let duration = (end - begin).min(Dur::from_secs(i64::from(self.target_duration())));
+            self.segments.push_back(Segment::hole(first + i as u64, begin, duration, timeline, init));
         }
     }
 
@@ -531,10 +534,11 @@ impl Window {
         segment.parts.iter().find(|part| part.index == index)
     }
 
-    /// Number of the newest segment that has a listed part, and that part's index; for rendition reports. The index is
-    /// none when its parts are not in memory.
+    /// Segment and index of the newest part, for rendition reports. When no part is in memory it is the newest segment
+    /// alone.
     pub fn last(&self) -> Option<(u64, Option<u32>)> {
-        let segment = self.open().or_else(|| self.segments.back())?;
+        let with_parts = self.open().into_iter().chain(self.segments.iter().rev()).find(|s| !s.parts.is_empty());
+        let segment = with_parts.or_else(|| self.segments.back())?;
         Some((segment.number, segment.parts.last().map(|part| part.index)))
     }
 
@@ -554,22 +558,23 @@ impl Window {
         if self.ended {
             return Reach::Ready;
         }
-        let complete = self.segments.back().map(|s| s.number);
-        let (newest, newest_part) = match self.last() {
-            Some((number, index)) => (number, index.unwrap_or(0)),
+        // Where the playlist ends: in the growing segment, or before the first part of the next.
+        let (newest, newest_part) = match (self.open(), self.segments.back()) {
+            (Some(open), _) => (open.number, open.parts.last().map(|part| part.index)),
+            (None, Some(last)) => (last.number + 1, None),
             // Nothing is listed yet: hold whoever asks for the beginning.
-            None => return Reach::Wait,
+            (None, None) => return Reach::Wait,
         };
         // "The Media Sequence Number of the last Media Segment in the current Playlist plus two."
-        if msn > complete.unwrap_or(newest.saturating_sub(1)).saturating_add(2) {
+        if msn > newest.saturating_add(1) {
             return Reach::TooFar;
         }
         let Some(part) = part else {
-            return if complete.is_some_and(|c| c >= msn) { Reach::Ready } else { Reach::Wait };
+            return if msn < newest { Reach::Ready } else { Reach::Wait };
         };
         // The Advance Part Limit, in parts.
         let limit = (3.0 / self.cut.part_target().as_secs_f64().clamp(0.01, 1.0)).ceil() as u32;
-        if msn == newest && part > newest_part.saturating_add(limit) && complete != Some(msn) {
+        if msn == newest && part > newest_part.unwrap_or(0).saturating_add(limit) {
             return Reach::TooFar;
         }
         // A part beyond the last one of a complete segment means the first of the next.
@@ -577,7 +582,8 @@ impl Window {
             Some(segment) if segment.parts.last().is_none_or(|last| part > last.index) => (msn + 1, 0),
             _ => (msn, part),
         };
-        if (newest, newest_part) >= wanted { Reach::Ready } else { Reach::Wait }
+        let there = wanted.0 < newest || (wanted.0 == newest && newest_part.is_some_and(|newest| wanted.1 <= newest));
+        if there { Reach::Ready } else { Reach::Wait }
     }
 
     /// Highest bit rate of a segment so far, or what the spec declares where that is more: BANDWIDTH.

@@ -108,6 +108,7 @@ pub fn autonym(language: &str) -> Cow<'_, str> {
     if let Some((_, name)) = VARIANTS.iter().find(|(t, _)| t.eq_ignore_ascii_case(language)) {
         return Cow::Borrowed(name);
     }
+    let language = if language == "original" { MIXED } else { language };
     match (entry(language), language.split_once('-')) {
         (Some((_, _, name)), None) => Cow::Borrowed(name),
         (Some((_, _, name)), Some((_, rest))) => Cow::Owned(format!("{name} ({rest})")),
@@ -343,6 +344,6 @@ mod tests {
             ("zho".into(), "hak".into(), "und".into())
         );
         assert_eq!((tag("original"), iso639_2("original")), ("mul".into(), "mul".into()));
-        assert_eq!(autonym("hak"), "hak");
+        assert_eq!((autonym("hak"), autonym("original")), ("hak".into(), "Original".into()));
     }
 }

@@ -10,7 +10,7 @@ use std::process::Command;
 fn run(program: &str, args: &[&str]) -> String {
     let out = Command::new(program).args(args).output().unwrap_or_else(|e| panic!("{program} must be installed: {e}"));
     let errors = String::from_utf8_lossy(&out.stderr);
-    assert!(out.status.success() && errors.trim().is_empty(), "{program} {args:?}: {errors}");
+    assert!(out.status.success() && errors.trim().is_empty(), "{program} {args:?}: {} {errors}", out.status);
     String::from_utf8(out.stdout).expect("text")
 }
 
@@ -42,7 +42,10 @@ fn encode(dir: &Dir, source: &str, options: &str, start: Ts) -> (PathBuf, Vec<Pa
     let path = dir.path("source.mp4");
     let mut args = vec!["-hide_banner", "-loglevel", "error", "-y", "-f", "lavfi", "-i", source];
     args.extend(options.split_whitespace());
-    args.extend(["-movflags", "frag_every_frame+empty_moov+default_base_moof", text(&path)]);
+    // libaom gives its sequence header with the first picture only.
+    let head = if options.contains("av1") { "delay_moov" } else { "empty_moov" };
+    let flags = format!("frag_every_frame+default_base_moof+{head}");
+    args.extend(["-movflags", &flags, text(&path)]);
     run("ffmpeg", &args);
     let data = std::fs::read(&path).expect("what ffmpeg wrote");
     let mut cursor = std::io::Cursor::new(&data[..]);
@@ -236,8 +239,8 @@ fn aac_on_the_grid_decodes_without_a_seam() {
     let whole: Vec<_> = parts(&out).iter().take(12).map(|p| &p.data[..]).collect();
     let file = dir.write("out.mp4", &[&[header(&out)][..], &whole].concat());
     assert_eq!(decode(&file), 180);
-    let want: Vec<_> = (first..first + 180).map(|k| format!("{},1024", k * 1024)).collect();
-    assert_eq!(probe(&file, "packet=pts,duration"), want);
+    let want: Vec<_> = (first..first + 180).map(|k| (k * 1024).to_string()).collect();
+    assert_eq!(probe(&file, "packet=pts"), want);
 }
 
 #[test]

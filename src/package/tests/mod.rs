@@ -140,7 +140,7 @@ pub(super) fn samples(data: &[u8]) -> Vec<Seen> {
                 let mut from = moof_at + traf.trun[0].data_offset.expect("data offset") as usize;
                 for entry in traf.trun[0].samples.iter() {
                     let duration = entry.duration.or(traf.tfhd.default_sample_duration).expect("duration");
-                    let size = entry.size.expect("size") as usize;
+                    let size = entry.size.or(traf.tfhd.default_sample_size).expect("size") as usize;
                     let sync = entry.flags.or(traf.tfhd.default_sample_flags).expect("flags") & 0x1_0000 == 0;
                     let cts = i64::from(entry.cts.unwrap_or(0));
                     out.push(Seen { dts, cts, duration, sync, data: data[from..from + size].to_vec() });

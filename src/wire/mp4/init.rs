@@ -2,11 +2,12 @@
 
 use super::timescale;
 use crate::media::{AudioCodec, AudioFormat, Media, Track, TrackId, VideoCodec, VideoFormat};
+use crate::wire::bitstream::{aac::AacConfig, h264::AvcConfig, h264::Colour, hevc::HevcConfig};
 use crate::wire::language;
 use mp4_atom::{
-    Any, Atom, Audio, Av01, Av1c, Avc1, Avcc, Codec, DecodeMaybe, Dinf, Dops, Dref, DrefEntry, Encode, Esds, FourCC,
-    Ftyp, Hdlr, Hvc1, Hvcc, Mdhd, Mdia, Minf, Moov, Mp4a, Mvex, Mvhd, Opus, Smhd, Stbl, Stco, Stsd, Tkhd, Trak, Trex,
-    Url, Visual, Vmhd, esds,
+    Any, Atom, Audio, Av01, Av1c, Avc1, Avcc, Codec, Colr, DecodeMaybe, Dinf, Dops, Dref, DrefEntry, Encode, Esds,
+    FourCC, Ftyp, Hdlr, Hvc1, Hvcc, Mdhd, Mdia, Minf, Moov, Mp4a, Mvex, Mvhd, Opus, Pasp, Smhd, Stbl, Stco, Stsd, Tkhd,
+    Trak, Trex, Url, Visual, Vmhd, esds,
 };
 use std::io::Cursor;
 
@@ -101,16 +102,40 @@ fn dimensions(format: &VideoFormat) -> Result<(u16, u16), InitError> {
     Ok((side(format.width)?, side(format.height)?))
 }
 
+/// `colr` and `pasp` of what the parameter sets state. AV1 players read the sequence header, which `av1C` holds.
+fn shown_as(format: &VideoFormat) -> (Option<Colr>, Option<Pasp>) {
+    let (colour, aspect) = match format.codec {
+        VideoCodec::H264 => match AvcConfig::parse(&format.config).and_then(|c| c.sps()) {
+            Ok(sps) => (sps.colour, sps.sample_aspect),
+            Err(_) => (None, None),
+        },
+        VideoCodec::Hevc => match HevcConfig::parse(&format.config).and_then(|c| c.sps()) {
+            Ok(sps) => (sps.colour, sps.sample_aspect),
+            Err(_) => (None, None),
+        },
+        VideoCodec::Av1 => (None, None),
+    };
+    let nclx = |c: Colour| Colr::Nclx {
+        colour_primaries: c.primaries.into(),
+        transfer_characteristics: c.transfer.into(),
+        matrix_coefficients: c.matrix.into(),
+        full_range_flag: c.full_range,
+    };
+    let aspect = aspect.filter(|&(h, v)| h > 0 && v > 0);
+    (colour.map(nclx), aspect.map(|(h, v)| Pasp { h_spacing: h.into(), v_spacing: v.into() }))
+}
+
 fn video_entry(format: &VideoFormat, width: u16, height: u16) -> Result<Codec, InitError> {
     let visual = Visual { data_reference_index: 1, width, height, ..Default::default() };
+    let (colr, pasp) = shown_as(format);
     Ok(match format.codec {
         VideoCodec::H264 => {
             let avcc: Avcc = body("H.264", &format.config)?;
-            Avc1 { visual, avcc, btrt: None, colr: None, pasp: None, taic: None, fiel: None, spatial: None }.into()
+            Avc1 { visual, avcc, btrt: None, colr, pasp, taic: None, fiel: None, spatial: None }.into()
         }
         VideoCodec::Hevc => {
             let hvcc: Hvcc = body("HEVC", &format.config)?;
-            Hvc1 { visual, hvcc, ..Default::default() }.into()
+            Hvc1 { visual, hvcc, colr, pasp, ..Default::default() }.into()
         }
         VideoCodec::Av1 => {
             let av1c: Av1c = body("AV1", &format.config)?;
@@ -208,7 +233,11 @@ pub fn read_init(data: &[u8]) -> Result<Track, InitError> {
         Codec::Hvc1(e) => video(VideoCodec::Hevc, e.visual, bytes_of(&e.hvcc)?),
         Codec::Av01(e) => video(VideoCodec::Av1, e.visual, bytes_of(&e.av1c)?),
         Codec::Mp4a(e) => match e.esds.es_desc.dec_config.dec_specific {
-            Some(specific) => audio(AudioCodec::Aac, e.audio.channel_count, specific.raw),
+            Some(specific) => {
+                // Some writers say 2 in the sample entry whatever there is.
+                let channels = AacConfig::parse(&specific.raw).ok().map(|c| c.channels.into()).filter(|&c| c > 0);
+                audio(AudioCodec::Aac, channels.unwrap_or(e.audio.channel_count), specific.raw)
+            }
             None => audio(AudioCodec::Mp3, e.audio.channel_count, Vec::new()),
         },
         Codec::Opus(e) => {
