@@ -315,3 +315,24 @@ impl IntoResponses for Full {
         problems(&[("503", "Too many streams are open")])
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::Value;
+
+    /// The health that `ingest` reports is passed through as it is; this holds its description to it.
+    #[test]
+    fn the_described_health_is_the_one_that_ingest_reports() {
+        let description = serde_json::to_value(document()).expect("JSON");
+        let fields = |schema: &str| -> Vec<String> {
+            let properties = &description["components"]["schemas"][schema]["properties"];
+            properties.as_object().expect("properties").keys().cloned().collect()
+        };
+        let shown = |value: Value| -> Vec<String> { value.as_object().expect("object").keys().cloned().collect() };
+        let health = crate::ingest::InputHealth::offline();
+        let value = serde_json::to_value(&health).expect("JSON");
+        assert_eq!(shown(value["timeline"].clone()), fields("TimelineHealth"));
+        assert_eq!(shown(value), fields("InputHealth"));
+    }
+}
