@@ -2,6 +2,7 @@
 //!
 //! What a command is asked for goes to standard output; what went wrong goes to standard error, with exit code 1.
 
+use boothcast::app;
 use boothcast::config::{Config, parse};
 use boothcast::store::{Role, Store, TokenOrigin};
 use clap::{Parser, Subcommand};
@@ -12,6 +13,8 @@ use time::OffsetDateTime;
 
 /// Read when no `--config` is given and it is there.
 const DEFAULT_CONFIG: &str = "/etc/boothcast/boothcast.toml";
+/// The environment variable that sets the admin's token.
+const ADMIN_TOKEN: &str = "BOOTHCAST_ADMIN_TOKEN";
 /// Bytes of a configuration file: the documented one has 6 KB.
 const MAX_CONFIG: u64 = 1 << 20;
 
@@ -25,6 +28,12 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Runs the daemon in the foreground. SIGTERM drains and ends it; SIGHUP reads the configuration again.
+    Serve {
+        /// The configuration file.
+        #[arg(long)]
+        config: Option<PathBuf>,
+    },
     /// Tells what is wrong with a configuration file, with its line, or exits with 0.
     CheckConfig {
         /// The file.
@@ -72,6 +81,7 @@ fn role(name: &str) -> Result<Role, String> {
 /// Does what the arguments say.
 pub fn main() -> ExitCode {
     let done = match Arguments::parse().command {
+        Command::Serve { config } => serve(config),
         Command::CheckConfig { file } => load(Some(&file)).map(|_| ()),
         Command::Token(command) => token(command),
     };
@@ -83,6 +93,21 @@ pub fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Runs the daemon.
+fn serve(file: Option<PathBuf>) -> Result<(), String> {
+    let config = load(file.as_deref())?;
+    let level = boothcast::log::init(&config.log).map_err(|error| error.to_string())?;
+    let admin_token = std::env::var(ADMIN_TOKEN).ok();
+    let reload: app::Reload = Box::new(move || {
+        let config = load(file.as_deref())?;
+        level.set(&config.log.level).map_err(|error| error.to_string())?;
+        Ok(config)
+    });
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| error.to_string())?;
+    runtime.block_on(app::run(config, admin_token, reload)).map_err(|error| error.to_string())
 }
 
 /// Reads a configuration file and the environment; without a file, [`DEFAULT_CONFIG`] where it is there.

@@ -35,7 +35,8 @@ impl Group {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let inner = tokio::spawn(future.instrument(tracing::info_span!("task", name)));
+        // Without a parent: a task outlives whatever request or connection started it.
+        let inner = tokio::spawn(future.instrument(tracing::info_span!(parent: None, "task", name)));
         self.tracker.spawn(async move {
             if let Err(error) = inner.await
                 && error.is_panic()

@@ -79,7 +79,7 @@ impl Notice {
 }
 
 /// RFC 3339 in UTC with milliseconds, as everywhere in the API.
-pub(super) fn rfc3339(at: OffsetDateTime) -> String {
+pub fn rfc3339(at: OffsetDateTime) -> String {
     let ms = at.millisecond();
     let at = at.to_offset(time::UtcOffset::UTC).replace_millisecond(ms).unwrap_or(at);
     // Fails for years beyond 9999 alone, which no clock shows.

@@ -32,11 +32,11 @@ const MIN_COMPRESSED: usize = 1_000;
 
 /// Pages that nobody may frame: theirs are the keyboard and the mouse.
 const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' https: data: blob:; \
-font-src 'self'; connect-src 'self' https:; media-src 'self' https: blob:; worker-src 'self' blob:; manifest-src 'self'; \
+font-src 'self'; connect-src 'self' https:; media-src 'self' https: blob: data:; worker-src 'self' blob:; manifest-src 'self'; \
 base-uri 'none'; form-action 'none'; frame-ancestors 'self'";
 /// The player, which is there to be framed.
 const EMBED_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' https: data: blob:; \
-font-src 'self'; connect-src 'self' https:; media-src 'self' https: blob:; worker-src 'self' blob:; \
+font-src 'self'; connect-src 'self' https:; media-src 'self' https: blob: data:; worker-src 'self' blob:; \
 base-uri 'none'; form-action 'none'; frame-ancestors *";
 
 /// Compressed files by the hash of their content.

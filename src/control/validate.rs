@@ -330,7 +330,7 @@ fn checked_languages(languages: Vec<Language>, floor_track: u16, faults: &mut Fa
         }
         let taken = |track: u16| checked.iter().any(|l| l.track == Some(track));
         match (language.kind, language.track) {
-            (LanguageKind::Interpreter, Some(_)) => {
+            (LanguageKind::Interpreted, Some(_)) => {
                 faults.add(format!("languages[{i}].track"), "is for broadcast languages; a booth has none");
             }
             (LanguageKind::Broadcast, Some(track)) if track > MAX_TRACK => {
@@ -513,7 +513,7 @@ mod tests {
     fn languages_are_checked_against_each_other_and_the_floor() {
         let languages = json!([
             {"language": "de", "kind": "broadcast"},
-            {"language": "FR", "kind": "interpreter"},
+            {"language": "FR", "kind": "interpreted"},
             {"language": "pt-br", "kind": "broadcast", "track": 0},
             {"language": "nl", "kind": "broadcast"},
         ]);
@@ -521,8 +521,8 @@ mod tests {
         let shown: Vec<(&str, Option<u16>)> = made.languages.iter().map(|l| (l.language.as_str(), l.track)).collect();
         assert_eq!(shown, [("de", Some(1)), ("fr", None), ("pt-BR", Some(0)), ("nl", Some(2))]);
         let wrong = json!([
-            {"language": "de", "kind": "interpreter", "track": 1},
-            {"language": "DE", "kind": "interpreter"},
+            {"language": "de", "kind": "interpreted", "track": 1},
+            {"language": "DE", "kind": "interpreted"},
             {"language": "en", "kind": "broadcast", "track": 32},
             {"language": "xyzzy", "kind": "broadcast", "track": 3},
             {"language": "fr", "kind": "broadcast", "track": 3},
@@ -538,7 +538,7 @@ mod tests {
                 "languages[2].language: en is the floor's language already",
             ]
         );
-        let many: Vec<Value> = (0..65).map(|_| json!({"language": "de", "kind": "interpreter"})).collect();
+        let many: Vec<Value> = (0..65).map(|_| json!({"language": "de", "kind": "interpreted"})).collect();
         assert_eq!(faults(json!({"name": "x", "languages": many})), ["languages: has 65 languages; 64 are the most"]);
     }
 

@@ -1,1 +1,3 @@
-//! deliver
+//! Delivery: what was packaged goes to those who want it.
+
+pub mod hls;

@@ -26,6 +26,9 @@ use std::sync::Arc;
 /// Sound tracks of a contribution: more languages than a congress has booths.
 pub const MAX_AUDIO_TRACKS: u16 = 32;
 
+/// NAL units of an access unit: level 6.2 admits 600 slices, encoders send up to a hundred. A hostile one is made of empty units.
+const MAX_UNITS: usize = 1024;
+
 /// How often the timeline's counters are copied to health.
 const STATS_INTERVAL: Dur = Dur::from_secs(1);
 
@@ -451,14 +454,19 @@ struct Units<'a> {
 impl<'a> Units<'a> {
     /// Units behind lengths, or behind start codes, which careless encoders send instead.
     fn of(data: &'a [u8], length_size: u8) -> Result<Units<'a>, Error> {
-        let lengths: Result<Vec<&[u8]>, Error> = nal::length_prefixed(data, length_size).collect();
+        let lengths: Result<Vec<&[u8]>, Error> = nal::length_prefixed(data, length_size).take(MAX_UNITS + 1).collect();
         match lengths {
+            Ok(list) if list.len() > MAX_UNITS => {
+                Err(Error::Invalid { what: "number of NAL units", value: list.len() as u64 })
+            }
             Ok(mut list) => {
                 let all = list.len();
                 list.retain(|u| !u.is_empty());
                 Ok(Units { whole: length_size == 4 && list.len() == all, list })
             }
-            Err(_) if nal::is_annex_b(data) => Ok(Units { list: nal::annex_b(data).collect(), whole: false }),
+            Err(_) if nal::is_annex_b(data) => {
+                Ok(Units { list: nal::annex_b(data).take(MAX_UNITS).collect(), whole: false })
+            }
             Err(error) => Err(error),
         }
     }

@@ -178,6 +178,7 @@ fn broken_units_and_headers_are_left_out_and_named() {
     rig.feed.video_config(VideoCodec::H264, Bytes::from_static(&[1, 2, 3]), rig.now);
     assert!(rig.video(VideoCodec::H264, true, lengths(&[IDR])).is_some(), "the header before stays");
     assert_eq!(rig.health.snapshot(rig.now).timeline.dropped, 1);
+    assert!(rig.video(VideoCodec::H264, true, vec![0; 1 << 20]).is_none(), "a quarter of a million empty units");
 }
 
 #[test]

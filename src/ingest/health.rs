@@ -498,7 +498,8 @@ fn drift(stats: &Stats) -> Option<f64> {
 
 fn round(value: f64, digits: i32) -> f64 {
     let scale = 10f64.powi(digits);
-    (value * scale).round() / scale
+    // Adding zero turns a negative zero into one that reads like a number.
+    (value * scale).round() / scale + 0.0
 }
 
 /// A number for a sentence: at most one digit after the point.

@@ -38,6 +38,14 @@ impl MinWindow {
         self.minima.iter().map(|&(_, v)| v).min()
     }
 
+    /// The smallest value as of `at`, when all values rise by `ppm`: a steady drift then does not hold the older ones
+    /// below.
+    pub fn min_along(&self, ppm: f64, at: Ts) -> Option<Dur> {
+        let moved = |since: Ts| Dur::from_flicks(((at - since).flicks() as f64 * ppm * 1e-6) as i64);
+        // Where in its bucket a value was is not known: the middle is the fair guess.
+        self.minima.iter().map(|&(start, v)| v + moved((start + self.bucket / 2).min(at))).min()
+    }
+
     /// How much time the window covers now.
     pub fn span(&self) -> Dur {
         match (self.minima.front(), self.minima.back()) {

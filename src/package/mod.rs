@@ -3,6 +3,7 @@
 //! **Data flow.** `Packet`s of one rendition → [`Part`]s → [`Segment`]s. Timestamps are the event's timeline (Unix
 //! time in flicks) and go into `tfdt` as they are.
 
+pub mod manifest;
 mod packager;
 pub mod playlist;
 mod source;
@@ -52,6 +53,9 @@ pub struct SourceTargets {
     pub segment: Dur,
     /// No part is longer; parts hold whole frames.
     pub part: Dur,
+    /// TARGETDURATION in seconds where it is fixed beforehand: beside a ladder, since all playlists of an event must
+    /// declare the same (RFC 8216bis §6.2.4). None: the first segment sets it.
+    pub target: Option<u32>,
 }
 
 impl SourceTargets {
@@ -65,7 +69,12 @@ impl SourceTargets {
         // Beyond these it is no frame rate but a broken header.
         let fps = (f64::from(n) / f64::from(d)).clamp(1.0, 240.0);
         let frames = (fps / 3.0).round().max(1.0);
-        SourceTargets { segment: Dur::from_secs(2), part: Dur::from_secs_f64((frames + 0.25) / fps) }
+        SourceTargets { segment: Dur::from_secs(2), part: Dur::from_secs_f64((frames + 0.25) / fps), target: None }
+    }
+
+    /// For the source beside a ladder on `grid`.
+    pub fn beside(self, grid: Grid) -> SourceTargets {
+        SourceTargets { target: Some(window::target_seconds(grid.segment())), ..self }
     }
 }
 
@@ -182,3 +191,6 @@ pub struct IFrame {
     /// Bytes that hold the `moof` and the key frame's sample.
     pub length: u64,
 }
+
+#[cfg(test)]
+mod tests;

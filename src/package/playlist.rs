@@ -53,13 +53,25 @@ fn nominal(window: &Window, index: u32) -> Dur {
 /// The media playlist of a rendition; none while there is nothing to list. `reports` are those of all other renditions,
 /// `part_target` the largest of all. With `skip` it is a delta update (`_HLS_skip=YES`).
 pub fn media(window: &Window, reports: &[Report], part_target: Dur, suffix: &Suffix, skip: bool) -> Option<String> {
+    media_from(window, 0, reports, part_target, suffix, skip)
+}
+
+/// As [`media`], of the segments from number `from` on: for those who may not see what was before.
+pub fn media_from(
+    window: &Window,
+    from: u64,
+    reports: &[Report],
+    part_target: Dur,
+    suffix: &Suffix,
+    skip: bool,
+) -> Option<String> {
     if !window.is_ready() {
         return None;
     }
     let target = Dur::from_secs(i64::from(window.target_duration()));
     let live = !window.is_ended();
-    let listed = window.listed();
-    let open = window.open();
+    let listed = window.listed_from(from);
+    let open = window.open().filter(|segment| segment.number >= from);
     let first = listed.clone().next().or(open)?;
     let header = Header {
         target_duration: window.target_duration(),
@@ -123,13 +135,18 @@ fn parts(window: &Window, segment: &Segment, places: u32, playlist: &mut MediaPl
 
 /// The playlist of a picture's key frames; none while no segment is complete, and for sound.
 pub fn iframes(window: &Window, suffix: &Suffix) -> Option<String> {
+    iframes_from(window, 0, suffix)
+}
+
+/// As [`iframes`], of the segments from number `from` on.
+pub fn iframes_from(window: &Window, from: u64, suffix: &Suffix) -> Option<String> {
     if matches!(window.spec().kind, RenditionKind::Audio { .. }) {
         return None;
     }
-    let first = window.listed().next()?;
+    let first = window.listed_from(from).next()?;
     let before = first.timeline.saturating_sub(u64::from(first.discontinuity));
     let mut playlist = IFrames::new(window.target_duration(), first.number, before, suffix);
-    for segment in window.listed() {
+    for segment in window.listed_from(from) {
         playlist.frame(&line(segment), segment.iframe.map(|i| (i.length, i.offset)));
     }
     Some(playlist.finish(window.is_ended()))

@@ -218,7 +218,7 @@ impl SourcePackager {
             resume_number: resumes().filter_map(|r| r.next_number).max(),
             resume_end: resumes().filter_map(|r| r.end).max(),
         };
-        let target = resumes().filter_map(|r| r.target).max();
+        let target = targets.target.or(resumes().filter_map(|r| r.target).max());
         let lane = |(spec, id, resume): (RenditionSpec, TrackId, Resume)| AudioLane {
             id,
             writer: TrackWriter::new(spec, &resume),

@@ -187,7 +187,7 @@ impl Window {
     pub fn new(spec: RenditionSpec, cut: Cut, limits: WindowLimits) -> Window {
         let target = match cut {
             Cut::Grid(grid) => Some(target_seconds(grid.segment())),
-            Cut::Source(_) => None,
+            Cut::Source(targets) => targets.target,
         };
         Window {
             spec,
@@ -227,7 +227,7 @@ impl Window {
                 continue;
             }
             window.fill(entry.number, start, &mut Change::default());
-            if matches!(cut, Cut::Source(_)) && entry.target > 0 {
+            if matches!(cut, Cut::Source(targets) if targets.target.is_none()) && entry.target > 0 {
                 window.target = Some(entry.target);
             }
             let gap = entry.gap || !window.inits.contains_key(&entry.init);
@@ -495,6 +495,13 @@ impl Window {
     /// Complete segments and gaps that the playlist lists, oldest first, numbers without holes.
     pub fn listed(&self) -> impl ExactSizeIterator<Item = &Segment> + DoubleEndedIterator + Clone {
         self.segments.range(self.unlisted.min(self.segments.len())..)
+    }
+
+    /// Those of them that are not before `number`.
+    pub fn listed_from(&self, number: u64) -> impl ExactSizeIterator<Item = &Segment> + DoubleEndedIterator + Clone {
+        let first = self.segments.front().map_or(0, |s| s.number);
+        let skipped = usize::try_from(number.saturating_sub(first)).unwrap_or(usize::MAX);
+        self.segments.range(skipped.max(self.unlisted).min(self.segments.len())..)
     }
 
     /// The growing segment, when its parts are listed. A fresh window does not begin in the middle of a segment.

@@ -287,7 +287,7 @@ impl Store {
         Ok(Change::Done(self.finish(tx, id).await?))
     }
 
-    /// Deletes an event with its keys and timeline, where `allowed` of the event says so; else gives it back as refused.
+    /// Deletes an event with its keys and all else that is stored of it, where `allowed` of the event says so; else gives it back as refused.
     ///
     /// # Errors
     /// When the database fails.

@@ -1,4 +1,4 @@
-//! Events, keys, tokens and timelines, in SQLite.
+//! Events, keys, tokens and output shapes, in SQLite.
 //!
 //! **Role.** The one truth that survives a restart; everything in memory can be rebuilt from here and the wire.
 //! **Data flow.** `control` and `app` call [`Store`]; nothing is cached, so a token made by the command line while the
@@ -11,9 +11,9 @@
 mod events;
 pub mod model;
 mod secret;
+mod shapes;
 #[cfg(test)]
 mod tests;
-mod timelines;
 mod tokens;
 
 pub use events::{Change, Cursor, KeyOwner, Page, StatusChange, Takeover};

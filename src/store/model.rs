@@ -1,7 +1,7 @@
 //! What is stored: events, their status and settings, keys, tokens and roles.
 
 use super::secret::Secret;
-use crate::media::{InputName, Ts};
+use crate::media::InputName;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -130,7 +130,7 @@ impl Selection {
 #[serde(rename_all = "lowercase")]
 pub enum LanguageKind {
     /// From a booth; with nobody on air, the floor.
-    Interpreter,
+    Interpreted,
     /// From an audio track of the contribution.
     Broadcast,
 }
@@ -551,28 +551,16 @@ pub struct Token {
     pub revoked_at: Option<OffsetDateTime>,
 }
 
-/// Where an event's timeline stands. A daemon that takes an event up again continues from here, and two origins agree by it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Timeline {
-    /// Output frames per second, fixed at first publish.
-    pub frame_rate: Option<u32>,
-    /// The newest epoch given out; the next one is above it.
-    pub epoch: u32,
-    /// A point of the source's clock and the same instant on the event's timeline.
-    pub anchor: Option<(Ts, Ts)>,
-    /// By rendition.
-    pub renditions: BTreeMap<String, RenditionMark>,
-}
-
-/// Where a rendition's numbering stands.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RenditionMark {
-    /// The segment number that comes next.
-    pub next_segment: u64,
-    /// The newest initialisation segment's version.
-    pub init_version: u32,
-    /// EXT-X-DISCONTINUITY-SEQUENCE of what comes next.
-    pub discontinuities: u64,
+/// What an event's output is modelled on: the source as it was at first publish. It stays through reconnects and
+/// restarts, so that renditions and numbering go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutputShape {
+    /// Output frames per second.
+    pub frame_rate: u32,
+    /// The source's width in pixels.
+    pub width: u32,
+    /// The source's height in pixels.
+    pub height: u32,
 }
 
 #[cfg(test)]

@@ -15,6 +15,8 @@ fn named(name: &str) -> Settings {
     Settings { name: name.into(), ..Settings::default() }
 }
 
+const SHAPE: OutputShape = OutputShape { frame_rate: 25, width: 1920, height: 1080 };
+
 #[tokio::test]
 async fn an_event_is_the_same_after_a_restart() {
     let (dir, store) = open().await;
@@ -144,16 +146,16 @@ async fn a_rotated_key_ends_the_old_one_and_only_that() {
 async fn deleting_takes_everything_along() {
     let (_dir, store) = open().await;
     let (event, keys) = store.create_event(&named("x"), Takeover::default(), NOW).await.expect("made");
-    store.set_timeline(&event.id, &Timeline::default(), NOW).await.expect("noted");
+    store.set_output_shape(&event.id, Some(SHAPE), NOW).await.expect("noted");
     let kept = store.delete_event(&event.id, |_| false).await.expect("answers");
     assert!(matches!(kept, Change::Refused(_)));
     assert!(matches!(store.delete_event(&event.id, |_| true).await.expect("answers"), Change::Done(_)));
     assert!(matches!(store.delete_event(&event.id, |_| true).await.expect("answers"), Change::Missing));
     assert!(store.key_owner(keys.main.expose()).await.expect("reads").is_none());
-    for table in ["SELECT count(*) FROM inputs", "SELECT count(*) FROM timelines"] {
+    for table in ["SELECT count(*) FROM inputs", "SELECT count(*) FROM shapes"] {
         assert_eq!(sqlx::query_scalar::<_, i64>(table).fetch_one(&store.pool).await.expect("counts"), 0, "{table}");
     }
-    assert!(!store.set_timeline(&event.id, &Timeline::default(), NOW).await.expect("answers"));
+    assert!(!store.set_output_shape(&event.id, Some(SHAPE), NOW).await.expect("answers"));
 }
 
 #[tokio::test]
@@ -213,23 +215,18 @@ async fn the_first_start_makes_one_admin_token() {
 }
 
 #[tokio::test]
-async fn a_timeline_is_kept() {
+async fn an_output_shape_is_kept_until_it_is_forgotten() {
     let (dir, store) = open().await;
     let (event, _) = store.create_event(&named("x"), Takeover::default(), NOW).await.expect("made");
-    assert_eq!(store.timeline(&event.id).await.expect("reads"), Timeline::default());
-    let mark = RenditionMark { next_segment: u64::from(u32::MAX) + 7, init_version: 3, discontinuities: 2 };
-    let timeline = Timeline {
-        frame_rate: Some(25),
-        epoch: u32::MAX,
-        anchor: Some((Ts::from_flicks(-5), Ts::from_millis(1_772_366_400_123))),
-        renditions: [("1080p".to_owned(), mark)].into(),
-    };
+    assert_eq!(store.output_shape(&event.id).await.expect("reads"), None);
     for _ in 0..2 {
-        assert!(store.set_timeline(&event.id, &timeline, NOW).await.expect("noted"));
+        assert!(store.set_output_shape(&event.id, Some(SHAPE), NOW).await.expect("noted"));
     }
     store.close().await;
     let store = Store::open(dir.path()).await.expect("opens");
-    assert_eq!(store.timeline(&event.id).await.expect("reads"), timeline);
+    assert_eq!(store.output_shape(&event.id).await.expect("reads"), Some(SHAPE));
+    assert!(store.set_output_shape(&event.id, None, NOW).await.expect("forgotten"));
+    assert_eq!(store.output_shape(&event.id).await.expect("reads"), None);
 }
 
 #[tokio::test]

@@ -210,7 +210,11 @@ fn each_track(
         Tracks::Many | Tracks::ManyCodecs => {
             // One track that cannot be read does not cost the others.
             let mut result = Ok(());
-            while !data.is_empty() {
+            // A track's id is a byte, so a tag has no use for more of them.
+            for _ in 0..=u8::MAX {
+                if data.is_empty() {
+                    break;
+                }
                 let four_cc = if tracks == Tracks::ManyCodecs { four_cc_of(&mut data, what)? } else { common };
                 let track = u8_of(&mut data, what)?;
                 let length = u24_of(&mut data, what)? as usize;

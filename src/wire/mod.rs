@@ -6,4 +6,5 @@ pub mod flv;
 pub mod language;
 pub mod m3u8;
 pub mod mp4;
+pub mod mpd;
 pub mod rtmp;

@@ -42,14 +42,11 @@ CREATE TABLE tokens (
     revoked_at INTEGER
 ) STRICT;
 
--- Where an event's timeline stands, for a daemon that takes it up again.
-CREATE TABLE timelines (
-    event      TEXT PRIMARY KEY REFERENCES events (id) ON DELETE CASCADE,
-    frame_rate INTEGER,
-    epoch      INTEGER NOT NULL,
-    -- In flicks: a point of the source's clock and the same instant on the event's timeline.
-    source     INTEGER,
-    timeline   INTEGER,
-    renditions TEXT NOT NULL,
-    updated_at INTEGER NOT NULL
+-- What an event's output is modelled on: the source at first publish.
+CREATE TABLE shapes (
+    event       TEXT PRIMARY KEY REFERENCES events (id) ON DELETE CASCADE,
+    frame_rate  INTEGER NOT NULL,
+    width       INTEGER NOT NULL,
+    height      INTEGER NOT NULL,
+    measured_at INTEGER NOT NULL
 ) STRICT;

@@ -262,6 +262,9 @@ fn reference_picture_set(r: &mut BitReader<'_>, index: u32, before: u32) -> Resu
     Ok(count)
 }
 
+/// Parameter sets of one kind: picture parameter sets have 64 ids (§7.4.3.3.1), the others 16.
+const MAX_SETS: usize = 64;
+
 /// The decoder configuration record (ISO/IEC 14496-15 §8.3.3.1).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HevcConfig {
@@ -317,6 +320,9 @@ impl HevcConfig {
                 if let Some(list) = config.list(kind)
                     && length > 2
                 {
+                    if list.len() >= MAX_SETS {
+                        return Err(Error::Invalid { what: "number of parameter sets", value: count as u64 });
+                    }
                     list.push(record.slice(at - length..at));
                 }
             }
@@ -336,7 +342,7 @@ impl HevcConfig {
             return Err(Error::Invalid { what: "number of PPS", value: 0 });
         }
         for list in [&vps, &sps, &pps] {
-            if list.len() > 64 {
+            if list.len() > MAX_SETS {
                 return Err(Error::Invalid { what: "number of parameter sets", value: list.len() as u64 });
             }
             if let Some(long) = list.iter().find(|s| s.len() > usize::from(u16::MAX)) {
@@ -436,6 +442,15 @@ mod tests {
             assert_eq!(made.profile, config.profile);
             assert_eq!(HevcConfig::parse(&made.build()).unwrap(), made);
         }
+    }
+
+    #[test]
+    fn a_record_of_countless_sets_is_refused() {
+        let whole = hex(HVCC_480P24_SCALING);
+        let mut record = whole[..22].to_vec();
+        record.extend([1, 0x80 | unit::PPS, 0xff, 0xff]);
+        record.extend([0, 3, 0x44, 1, 9].repeat(0xffff));
+        assert!(HevcConfig::parse(&record.into()).is_err());
     }
 
     #[test]

@@ -77,10 +77,7 @@ fn head(out: &mut String, target_duration: u32) {
 }
 
 fn sequences(out: &mut String, media: u64, discontinuity: u64) {
-    let _ = writeln!(out, "#EXT-X-MEDIA-SEQUENCE:{media}");
-    if discontinuity > 0 {
-        let _ = writeln!(out, "#EXT-X-DISCONTINUITY-SEQUENCE:{discontinuity}");
-    }
+    let _ = write!(out, "#EXT-X-MEDIA-SEQUENCE:{media}\n#EXT-X-DISCONTINUITY-SEQUENCE:{discontinuity}\n");
 }
 
 fn map(out: &mut String, version: u32, suffix: &Suffix) {

@@ -33,20 +33,25 @@ pub enum Error {
         /// The chunk's type, 1 to 3.
         format: u8,
     },
-    /// A message longer than [`MAX_BYTES`].
-    #[error("message of {length} bytes on chunk stream {csid}; at most {MAX_BYTES} are taken")]
+    /// A message longer than the reader's limit.
+    #[error("message of {length} bytes on chunk stream {csid}; at most {limit} are taken")]
     TooLong {
         /// The chunk stream.
         csid: u32,
         /// The announced length.
         length: u32,
+        /// What is taken.
+        limit: usize,
     },
     /// More than [`MAX_PARTIAL`] messages in progress.
     #[error("more than {MAX_PARTIAL} messages in progress")]
     TooManyPartial,
-    /// More than [`MAX_BYTES`] of messages in progress.
-    #[error("more than {MAX_BYTES} bytes in unfinished messages")]
-    TooManyBytes,
+    /// More payload in unfinished messages than the reader's limit.
+    #[error("more than {limit} bytes in unfinished messages")]
+    TooManyBytes {
+        /// What is taken.
+        limit: usize,
+    },
     /// More than [`MAX_CHUNK_STREAMS`] chunk streams.
     #[error("more than {MAX_CHUNK_STREAMS} chunk streams")]
     TooManyStreams,
@@ -86,6 +91,7 @@ struct ChunkStream {
 #[derive(Debug)]
 pub struct ChunkReader {
     chunk_size: u32,
+    limit: usize,
     streams: HashMap<u32, ChunkStream>,
     partial: usize,
     bytes: usize,
@@ -102,7 +108,12 @@ impl Default for ChunkReader {
 impl ChunkReader {
     /// At the start of a connection, after the handshake.
     pub fn new() -> ChunkReader {
-        ChunkReader { chunk_size: 128, streams: HashMap::new(), partial: 0, bytes: 0, current: None }
+        ChunkReader { chunk_size: 128, limit: MAX_BYTES, streams: HashMap::new(), partial: 0, bytes: 0, current: None }
+    }
+
+    /// Takes at most so many bytes from now on, per message and in all; never more than [`MAX_BYTES`].
+    pub fn set_limit(&mut self, limit: usize) {
+        self.limit = limit.min(MAX_BYTES);
     }
 
     /// Payload bytes held in unfinished messages.
@@ -126,8 +137,8 @@ impl ChunkReader {
             };
             let take = left.min(input.len());
             self.bytes += take;
-            if self.bytes > MAX_BYTES {
-                return Err(Error::TooManyBytes);
+            if self.bytes > self.limit {
+                return Err(Error::TooManyBytes { limit: self.limit });
             }
             let Some(state) = self.streams.get_mut(&csid) else { return Ok(None) };
             let Some(partial) = state.partial.as_mut() else { return Ok(None) };
@@ -220,8 +231,8 @@ impl ChunkReader {
             state.extended = extended;
             // §5.3.1.2.4: a type 3 chunk that begins a message repeats the field before it, after type 0 as a difference too.
             state.timestamp = if format == 0 { field } else { state.timestamp.wrapping_add(field) };
-            if state.length as usize > MAX_BYTES {
-                return Err(Error::TooLong { csid, length: state.length });
+            if state.length as usize > self.limit {
+                return Err(Error::TooLong { csid, length: state.length, limit: self.limit });
             }
             if self.partial >= MAX_PARTIAL {
                 return Err(Error::TooManyPartial);

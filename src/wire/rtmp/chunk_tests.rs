@@ -220,7 +220,7 @@ fn times_wrap() {
 fn hostile_sizes_and_counts_end_the_connection() {
     let mut w = writer();
     w.full(6, 0, 0xff_ffff, 9, 1);
-    assert_eq!(read_in(&w.out, 99), Err(Error::TooLong { csid: 6, length: 0xff_ffff }));
+    assert_eq!(read_in(&w.out, 99), Err(Error::TooLong { csid: 6, length: 0xff_ffff, limit: MAX_BYTES }));
 
     let mut w = writer();
     for csid in 3..13 {
@@ -245,7 +245,7 @@ fn hostile_sizes_and_counts_end_the_connection() {
     w.control(kind::SET_CHUNK_SIZE, 6 << 20);
     w.full(5, 0, 7 << 20, 9, 1).payload(&vec![0; 6 << 20]);
     w.full(6, 0, 7 << 20, 9, 1).payload(&vec![0; 6 << 20]);
-    assert_eq!(read_in(&w.out, 1 << 20), Err(Error::TooManyBytes));
+    assert_eq!(read_in(&w.out, 1 << 20), Err(Error::TooManyBytes { limit: MAX_BYTES }));
 }
 
 #[test]

@@ -29,6 +29,9 @@ pub const PING_INTERVAL: Dur = Dur::from_secs(10);
 /// Commands and metadata longer than this are passed over: the largest real ones have some kilobytes.
 pub const MAX_COMMAND: usize = 64 << 10;
 
+/// Payload that a peer may have in progress before it was let in: commands only, so that strangers cannot fill the memory.
+pub const SETUP_BYTES: usize = 128 << 10;
+
 /// Bytes that may wait to be sent. All answers to a normal session together are 2 KB.
 pub const MAX_OUTPUT: usize = 64 << 10;
 
@@ -161,9 +164,11 @@ struct Aggregate {
 impl ServerSession {
     /// A connection that was accepted at `now`.
     pub fn new(now: Ts) -> ServerSession {
+        let mut reader = ChunkReader::new();
+        reader.set_limit(SETUP_BYTES);
         ServerSession {
             phase: Phase::Handshake(Box::new(Handshake::new(PeerType::Server))),
-            reader: ChunkReader::new(),
+            reader,
             serializer: ChunkSerializer::new(),
             out: Vec::new(),
             app: String::new(),
@@ -301,6 +306,7 @@ impl ServerSession {
     pub fn accept(&mut self, now: Ts) -> Result<(), Error> {
         let Phase::Deciding { stream, .. } = self.phase else { return Ok(()) };
         self.phase = Phase::Publishing { stream };
+        self.reader.set_limit(chunk::MAX_BYTES);
         self.last_media = now;
         self.next_ping = now + PING_INTERVAL;
         // User control: Stream Begin.

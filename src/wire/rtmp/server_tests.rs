@@ -255,6 +255,15 @@ fn short_and_odd_messages_before_connect_do_no_harm() {
 }
 
 #[test]
+fn strangers_cannot_fill_the_memory() {
+    let large = vec![0; SETUP_BYTES + 1];
+    let mut peer = Peer::connected();
+    let result = peer.send(kind::VIDEO, 0, &large);
+    assert!(matches!(result, Err(Error::Chunk(chunk::Error::TooLong { limit: SETUP_BYTES, .. }))));
+    assert_eq!(Peer::publishing().send(kind::VIDEO, 0, &large).unwrap().len(), 1);
+}
+
+#[test]
 fn pings_and_acknowledgements() {
     let mut peer = Peer::publishing();
     peer.send(kind::USER_CONTROL, 0, &[0, 6, 1, 2, 3, 4]).unwrap();

@@ -1,0 +1,287 @@
+//! All events that run, and what they share. Implements what `control` and `ingest` ask for.
+
+use super::event::{Running, to_wall};
+use crate::config::Config;
+use crate::control::{Check, Job, Live, Notices};
+use crate::deliver::hls::{Access, Asking, Origin, Verdict};
+use crate::ingest::{Admission, BoxFuture, Refusal, Request, Session};
+use crate::media::{InputName, SharedClock, SystemClock};
+use crate::store::{Event, EventId, Secret, Status, Store};
+use crate::task::Group;
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use secrecy::ExposeSecret;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// Preview tokens of the events on the origin.
+#[derive(Default)]
+pub(super) struct Previews(RwLock<HashMap<EventId, Secret>>);
+
+impl Previews {
+    fn set(&self, id: &EventId, token: Option<Secret>) {
+        let mut tokens = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        match token {
+            Some(token) => tokens.insert(id.clone(), token),
+            None => tokens.remove(id),
+        };
+    }
+}
+
+impl Access for Previews {
+    fn check(&self, asking: &Asking<'_>) -> Verdict {
+        let Some(token) = asking.token else { return Verdict::Viewer };
+        let Some(id) = EventId::parse(asking.event) else { return Verdict::Denied };
+        let tokens = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        match tokens.get(&id) {
+            Some(right) if right.matches(token) => Verdict::Preview,
+            _ => Verdict::Denied,
+        }
+    }
+}
+
+/// What all running events use.
+pub(super) struct Shared {
+    pub(super) store: Store,
+    pub(super) origin: Origin,
+    pub(super) previews: Arc<Previews>,
+    pub(super) notices: Notices,
+    pub(super) clock: SharedClock,
+    /// The same clock by its own type, for the engine's anchor.
+    pub(super) system: SystemClock,
+    pub(super) config: ArcSwap<Config>,
+    pub(super) group: Group,
+}
+
+/// An event that has ended but is still on the origin for those behind live.
+struct Ending {
+    now: CancellationToken,
+    done: JoinHandle<()>,
+}
+
+enum Entry {
+    Running(Arc<Running>),
+    Ending(Ending),
+}
+
+/// The registry.
+pub(super) struct Registry {
+    pub(super) shared: Arc<Shared>,
+    /// Held for a look-up or an assignment, never across an await. Changes of one event come one after the other.
+    entries: Mutex<HashMap<EventId, Entry>>,
+    /// Names of the listeners that serve.
+    listeners: Mutex<Vec<Check>>,
+    draining: AtomicBool,
+}
+
+impl Registry {
+    pub(super) fn new(shared: Arc<Shared>) -> Arc<Registry> {
+        let (entries, listeners) = (Mutex::default(), Mutex::default());
+        Arc::new(Registry { shared, entries, listeners, draining: AtomicBool::new(false) })
+    }
+
+    /// Takes up what ran before the daemon was stopped or killed; gives back how many events that are.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub(super) async fn resume(&self) -> Result<usize, crate::store::StoreError> {
+        let events = self.shared.store.running_events().await?;
+        let ids: Vec<String> = events.iter().map(|e| e.id.to_string()).collect();
+        self.shared.origin.retain(&ids).await;
+        for event in events {
+            self.start(&Arc::new(event));
+        }
+        Ok(ids.len())
+    }
+
+    /// Names the listeners that serve now.
+    pub(super) fn set_listeners(&self, names: &[&str]) {
+        let checks = names.iter().map(|name| Check { name: (*name).to_owned(), ok: true }).collect();
+        *self.listeners.lock().unwrap_or_else(PoisonError::into_inner) = checks;
+    }
+
+    /// From now on not ready, and nobody may begin to publish.
+    pub(super) fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Ends everything that runs; statuses stay as they are for the next start.
+    pub(super) async fn close(&self) {
+        let entries = std::mem::take(&mut *self.lock());
+        for entry in entries.into_values() {
+            match entry {
+                Entry::Running(running) => {
+                    running.finish(&Refusal::Unavailable).await;
+                    leave(running).await;
+                }
+                Entry::Ending(ending) => ending.finish().await,
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<EventId, Entry>> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn running(&self, id: &EventId) -> Option<Arc<Running>> {
+        match self.lock().get(id) {
+            Some(Entry::Running(running)) => Some(running.clone()),
+            _ => None,
+        }
+    }
+
+    fn start(&self, event: &Arc<Event>) {
+        self.shared.previews.set(&event.id, Some(event.preview_token.clone()));
+        match Running::start(&self.shared, event) {
+            Ok(running) => {
+                self.lock().insert(event.id.clone(), Entry::Running(running));
+            }
+            Err(error) => tracing::error!(event = %event.id, %error, "the event cannot be put on the origin"),
+        }
+    }
+
+    /// A first start, as against one that goes on after the daemon was down: nothing of an earlier run is left.
+    async fn start_anew(&self, event: &Arc<Event>) {
+        let ending = self.lock().remove(&event.id);
+        if let Some(Entry::Ending(ending)) = ending {
+            ending.finish().await;
+        }
+        self.shared.origin.purge(event.id.as_str()).await;
+        let now = to_wall(self.shared.clock.now());
+        if let Err(error) = self.shared.store.set_output_shape(&event.id, None, now).await {
+            tracing::error!(event = %event.id, %error, "the shape of an earlier run is not forgotten");
+        }
+        self.start(event);
+    }
+
+    /// Ends what runs. Viewers behind live get the rest for one hold-back time.
+    async fn stop(&self, event: &Arc<Event>, running: Arc<Running>) {
+        running.show(event);
+        let reason = Refusal::Inactive { status: event.status.to_string() };
+        running.finish(&reason).await;
+        let (now, shared, id) = (CancellationToken::new(), self.shared.clone(), event.id.clone());
+        let (wait, hold_back) = (now.clone(), running.origin.hold_back());
+        let done = self.shared.group.spawn("event end", async move {
+            let rest = shared.clock.sleep_until(shared.clock.now() + hold_back);
+            tokio::select! {
+                () = rest => {}
+                () = wait.cancelled() => {}
+                // The daemon stops: what is on disk is deleted at its next start.
+                () = shared.group.cancelled() => {}
+            }
+            shared.previews.set(&id, None);
+            leave(running).await;
+            shared.origin.purge(id.as_str()).await;
+        });
+        self.lock().insert(event.id.clone(), Entry::Ending(Ending { now, done }));
+    }
+}
+
+impl Ending {
+    /// Without waiting for those behind live.
+    async fn finish(self) {
+        self.now.cancel();
+        // A task that panicked has been logged.
+        let _ = self.done.await;
+    }
+}
+
+/// Takes an event off the origin, once nobody else holds it.
+async fn leave(running: Arc<Running>) {
+    match Arc::try_unwrap(running) {
+        Ok(running) => running.origin.close().await,
+        // A request that is looking at it lets go in a moment, and the event leaves with it.
+        Err(running) => drop(running),
+    }
+}
+
+impl Live for Registry {
+    fn status_changed(&self, event: Arc<Event>, from: Status) -> Job<'_, ()> {
+        Box::pin(async move {
+            tracing::info!(event = %event.id, %from, to = %event.status, "status changed");
+            match (self.running(&event.id), event.status.accepts_ingest()) {
+                (Some(running), true) => running.show(&event),
+                (Some(running), false) => self.stop(&event, running).await,
+                (None, true) => self.start_anew(&event).await,
+                (None, false) => {}
+            }
+        })
+    }
+
+    fn event_changed(&self, _event: Arc<Event>) -> Job<'_, ()> {
+        // Languages, ladder, frame rate and DVR hold from the next time the event is opened; pages read the rest from
+        // the store.
+        Box::pin(async {})
+    }
+
+    fn event_deleted(&self, event: Arc<Event>) -> Job<'_, ()> {
+        Box::pin(async move {
+            if let Some(running) = self.running(&event.id) {
+                self.stop(&event, running).await;
+            }
+            let entry = self.lock().remove(&event.id);
+            if let Some(Entry::Ending(ending)) = entry {
+                ending.finish().await;
+            }
+            self.shared.origin.purge(event.id.as_str()).await;
+        })
+    }
+
+    fn key_changed(&self, event: Arc<Event>, input: InputName) -> Job<'_, ()> {
+        Box::pin(async move {
+            if let Some(running) = self.running(&event.id) {
+                running.stop_input(input, Refusal::Revoked);
+            }
+        })
+    }
+
+    fn input_selected(&self, event: Arc<Event>) -> Job<'_, ()> {
+        Box::pin(async move {
+            if let Some(running) = self.running(&event.id) {
+                running.select(&event);
+            }
+        })
+    }
+
+    fn inputs(&self, event: &EventId) -> Option<serde_json::Value> {
+        Some(self.running(event)?.inputs_json(self.shared.clock.now()))
+    }
+
+    fn preview(&self, event: &EventId) -> Job<'_, Option<Bytes>> {
+        let preview = self.running(event).and_then(|running| running.preview());
+        Box::pin(async move { preview.map(|p| p.jpeg) })
+    }
+
+    fn readiness(&self) -> Vec<Check> {
+        let mut checks = self.listeners.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        checks.push(Check { name: "drain".to_owned(), ok: !self.draining.load(Ordering::Relaxed) });
+        checks
+    }
+}
+
+impl Admission for Registry {
+    fn admit(&self, request: Request) -> BoxFuture<'_, Result<Session, Refusal>> {
+        Box::pin(async move {
+            if self.draining.load(Ordering::Relaxed) {
+                return Err(Refusal::Unavailable);
+            }
+            let owner = match self.shared.store.key_owner(request.key.expose_secret()).await {
+                Ok(Some(owner)) => owner,
+                Ok(None) => return Err(Refusal::WrongKey),
+                Err(error) => {
+                    tracing::error!(%error, "a stream key cannot be looked up");
+                    return Err(Refusal::Unavailable);
+                }
+            };
+            if !owner.event.status.accepts_ingest() {
+                return Err(Refusal::Inactive { status: owner.event.status.to_string() });
+            }
+            // The status is stored before it is applied: between the two an encoder may try again.
+            let running = self.running(&owner.event.id).ok_or(Refusal::Unavailable)?;
+            running.admit(&self.shared, &owner.event, owner.input, &request)
+        })
+    }
+}

@@ -1,0 +1,310 @@
+//! The task around [`super::core`]: reads both inputs, keeps the clock, publishes.
+
+use super::core::{Core, Output};
+use super::{Config, State, Switch, active_name};
+use crate::hub::{self, Publisher, RecvError, Start, Stream, Subscriber};
+use crate::media::{Clock, Dur, InputName, Packet, SharedClock, Ts};
+use crate::task::Group;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::{Notify, broadcast, watch};
+
+/// Packets that are taken from an input before the others get their turn.
+const BATCH: usize = 256;
+
+/// Switch notices that a reader may be behind by; a slower one is told that it lagged, and has [`State::switches`].
+const NOTICES: usize = 64;
+
+/// How often the clock's gauge is set.
+const REPORT: Dur = Dur::from_secs(1);
+
+/// What waits for the task; a newer wish replaces an older one, so there is no queue.
+#[derive(Default)]
+struct Inbox {
+    inputs: [Option<Change>; 2],
+    /// Which input a person chose; `Some(None)` is the automation.
+    choice: Option<Option<InputName>>,
+}
+
+enum Change {
+    Attach(Stream),
+    Detach,
+}
+
+struct Shared {
+    inbox: Mutex<Inbox>,
+    wake: Notify,
+}
+
+impl Shared {
+    /// Held for an assignment, never across an await.
+    fn lock(&self) -> MutexGuard<'_, Inbox> {
+        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The handle of an event's selector. Clones are the same selector; it runs until its group is cancelled.
+#[derive(Clone)]
+pub struct Selector {
+    shared: Arc<Shared>,
+    programme: Stream,
+    state: watch::Receiver<State>,
+    switches: broadcast::Sender<Switch>,
+}
+
+impl Selector {
+    /// Starts the task in `group`. The programme begins empty and ends only with the task.
+    pub fn start(group: &Group, clock: SharedClock, config: Config) -> Selector {
+        let (publisher, programme) = hub::stream(config.limits);
+        let core = Core::new(config.clone(), clock.now());
+        let (state_tx, state) = watch::channel(core.state());
+        let (switches, _) = broadcast::channel(NOTICES);
+        let shared = Arc::new(Shared { inbox: Mutex::default(), wake: Notify::new() });
+        let task = Task {
+            shared: shared.clone(),
+            clock,
+            core,
+            event: config.event,
+            readers: [None, None],
+            publisher,
+            state: state_tx,
+            switches: switches.clone(),
+            reported: Ts::ZERO,
+        };
+        group.spawn_until_cancelled("select", task.run());
+        Selector { shared, programme, state, switches }
+    }
+
+    /// An input's publisher has come; it replaces one that was there. When the stream ends, the input is detached by
+    /// itself.
+    pub fn attach(&self, input: InputName, stream: Stream) {
+        self.shared.lock().inputs[index(input)] = Some(Change::Attach(stream));
+        self.shared.wake.notify_one();
+    }
+
+    /// Takes an input away, whatever is attached to it.
+    pub fn detach(&self, input: InputName) {
+        self.shared.lock().inputs[index(input)] = Some(Change::Detach);
+        self.shared.wake.notify_one();
+    }
+
+    /// A person chooses an input by hand, or, with none, gives the choice back to the automation.
+    pub fn set_mode(&self, choice: Option<InputName>) {
+        self.shared.lock().choice = Some(choice);
+        self.shared.wake.notify_one();
+    }
+
+    /// The programme: packets on the event timeline.
+    pub fn programme(&self) -> Stream {
+        self.programme.clone()
+    }
+
+    /// What it does now, and each change.
+    pub fn state(&self) -> watch::Receiver<State> {
+        self.state.clone()
+    }
+
+    /// Each switch as it is made. A reader that falls behind by 64 gets `Lagged` and finds what it missed in
+    /// [`State::switches`].
+    pub fn switches(&self) -> broadcast::Receiver<Switch> {
+        self.switches.subscribe()
+    }
+}
+
+const fn index(input: InputName) -> usize {
+    match input {
+        InputName::Main => 0,
+        InputName::Backup => 1,
+    }
+}
+
+struct Task {
+    shared: Arc<Shared>,
+    clock: SharedClock,
+    core: Core,
+    event: String,
+    readers: [Option<Subscriber>; 2],
+    publisher: Publisher,
+    state: watch::Sender<State>,
+    switches: broadcast::Sender<Switch>,
+    /// When the clock's gauge was last set.
+    reported: Ts,
+}
+
+/// What a reader gave in one turn.
+enum Read {
+    Packet(Packet),
+    Lagged(u64),
+    Ended,
+}
+
+impl Task {
+    async fn run(mut self) {
+        loop {
+            let mut first = None;
+            {
+                let [main, backup] = &mut self.readers;
+                let deadline = self.core.deadline();
+                tokio::select! {
+                    biased;
+                    () = self.shared.wake.notified() => {}
+                    read = next(main) => first = Some((InputName::Main, read)),
+                    read = next(backup) => first = Some((InputName::Backup, read)),
+                    () = sleep(&*self.clock, deadline) => {}
+                }
+            }
+            let mut out = Output::default();
+            self.take_packets(first, &mut out);
+            self.take_changes(&mut out);
+            let now = self.clock.now();
+            self.core.tick(now, &mut out);
+            self.publish(out);
+            // A turn can be long when both inputs burst; others on this thread come first now and then.
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Everything that has arrived, from both inputs in the order of arrival. Time is judged by arrival while doing so:
+    /// an input is not lost because its packets were still in the queue.
+    fn take_packets(&mut self, first: Option<(InputName, Read)>, out: &mut Output) {
+        let mut taken: Vec<(Ts, InputName, Read)> = Vec::new();
+        // A lag or an end comes where it stood between the packets; nothing more is taken of that input in this turn.
+        let mut last = [self.clock.now(); 2];
+        let mut stopped = [false; 2];
+        let mut take = |name: InputName, read: Read| {
+            match &read {
+                Read::Packet(packet) => last[index(name)] = packet.arrival,
+                Read::Lagged(_) | Read::Ended => stopped[index(name)] = true,
+            }
+            taken.push((last[index(name)], name, read));
+            stopped[index(name)]
+        };
+        let mut first_stopped = None;
+        if let Some((name, read)) = first
+            && take(name, read)
+        {
+            first_stopped = Some(name);
+        }
+        for name in InputName::ALL {
+            let Some(reader) = self.readers[index(name)].as_mut().filter(|_| first_stopped != Some(name)) else {
+                continue;
+            };
+            for _ in 0..BATCH {
+                let Some(read) = read(reader.try_recv()) else { break };
+                if take(name, read) {
+                    break;
+                }
+            }
+        }
+        taken.sort_by_key(|&(at, ..)| at);
+        for (at, name, read) in taken {
+            match read {
+                Read::Packet(packet) => self.core.packet(name, &packet, out),
+                Read::Lagged(packets) => {
+                    metrics::counter!("boothcast_select_missed_packets_total", "event" => self.event.clone(), "input" => name.as_str())
+                        .increment(packets);
+                    tracing::warn!(event = %self.event, input = name.as_str(), packets, "selector missed packets");
+                    self.core.lagged(name, at, out);
+                }
+                Read::Ended => {
+                    self.readers[index(name)] = None;
+                    self.core.detach(name, at, out);
+                }
+            }
+        }
+    }
+
+    fn take_changes(&mut self, out: &mut Output) {
+        let (inputs, choice) = {
+            let mut inbox = self.shared.lock();
+            (std::mem::take(&mut inbox.inputs), inbox.choice.take())
+        };
+        let now = self.clock.now();
+        for (name, change) in InputName::ALL.into_iter().zip(inputs) {
+            match change {
+                Some(Change::Attach(stream)) => {
+                    self.core.attach(name, now, out);
+                    self.readers[index(name)] = Some(stream.subscribe(Start::KeyFrame));
+                }
+                Some(Change::Detach) => {
+                    self.readers[index(name)] = None;
+                    self.core.detach(name, now, out);
+                }
+                None => {}
+            }
+        }
+        if let Some(choice) = choice {
+            self.core.choose(choice, now, out);
+        }
+    }
+
+    fn publish(&mut self, out: Output) {
+        for packet in out.packets {
+            self.publisher.publish(packet);
+        }
+        for switch in out.switches {
+            let (from, to, cause) = (active_name(switch.from), active_name(switch.to), switch.cause.as_str());
+            let gap = switch.gap.map(Dur::as_secs_f64);
+            tracing::info!(event = %self.event, from, to, cause, gap_seconds = gap, "programme switched");
+            metrics::counter!("boothcast_select_switches_total", "event" => self.event.clone(), "to" => to, "cause" => cause)
+                .increment(1);
+            if let Some(gap) = gap {
+                metrics::histogram!("boothcast_select_gap_seconds", "event" => self.event.clone()).record(gap);
+            }
+            // Nobody listening is fine: the state has it too.
+            let _ = self.switches.send(switch);
+        }
+        let state = self.core.state();
+        let active = state.active;
+        let changed = self.state.send_if_modified(|old| {
+            let changed = *old != state;
+            if changed {
+                *old = state;
+            }
+            changed
+        });
+        if changed {
+            for name in InputName::ALL {
+                let on_air = f64::from(u8::from(active == Some(name)));
+                metrics::gauge!("boothcast_select_active", "event" => self.event.clone(), "input" => name.as_str())
+                    .set(on_air);
+            }
+        }
+        let now = self.clock.now();
+        if now - self.reported >= REPORT
+            && let Some(error) = active.and_then(|name| self.core.clock_error(name))
+        {
+            self.reported = now;
+            metrics::gauge!("boothcast_select_clock_error_seconds", "event" => self.event.clone())
+                .set(error.as_secs_f64());
+        }
+    }
+}
+
+fn read(received: Result<Option<Packet>, RecvError>) -> Option<Read> {
+    match received {
+        Ok(packet) => packet.map(Read::Packet),
+        Err(RecvError::Lagged(lag)) => Some(Read::Lagged(lag.packets)),
+        Err(RecvError::Ended) => Some(Read::Ended),
+    }
+}
+
+async fn next(reader: &mut Option<Subscriber>) -> Read {
+    match reader {
+        Some(reader) => match reader.recv().await {
+            Ok(packet) => Read::Packet(packet),
+            Err(RecvError::Lagged(lag)) => Read::Lagged(lag.packets),
+            Err(RecvError::Ended) => Read::Ended,
+        },
+        None => std::future::pending().await,
+    }
+}
+
+async fn sleep(clock: &dyn Clock, deadline: Option<Ts>) {
+    match deadline {
+        Some(at) => clock.sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests;
