@@ -1,4 +1,5 @@
 //! The command line, as its user runs it.
+#![allow(clippy::unwrap_used, reason = "a test fails by it")]
 
 use std::path::Path;
 use std::process::{Command, Output};

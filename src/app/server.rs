@@ -88,8 +88,9 @@ struct Listeners {
 impl Listeners {
     fn bind(config: &Config) -> Result<Listeners, BindError> {
         let mut inherited = Inherited::from_env();
-        let http = Limits { total: config.http.max_connections as usize, ..Limits::default() };
-        let rtmp = Limits { total: config.rtmp.max_connections as usize, ..Limits::default() };
+        let limits = |total: u32, per_address: u32| Limits { total: total as usize, per_address: per_address as usize };
+        let http = limits(config.http.max_connections, config.http.max_connections_per_address);
+        let rtmp = limits(config.rtmp.max_connections, config.rtmp.max_connections_per_address);
         let metrics = Limits { total: 64, per_address: 0 };
         Ok(Listeners {
             http: Listener::bind("[http] listen", config.http.listen, http, &mut inherited)?,

@@ -42,7 +42,7 @@ changes them, `admin` may everything.\n\nMedia stands under `/live/{id}/`: `inde
     components(schemas(
         Problem, FieldError, NewEvent, EventEdit, AppearanceEdit, InputsEdit, InputEdit, view::EventView, view::InputsView,
         view::InputView, view::EventList, events::StatusEdit, inputs::ActiveEdit, Inputs, InputHealth, VideoHealth,
-        AudioHealth, TimelineHealth, state::StateView, Status, Language, LanguageKind, Ladder, Passthrough, Rung, Appearance, Images,
+        AudioHealth, TimelineHealth, Switch, state::StateView, Status, Language, LanguageKind, Ladder, Passthrough, Rung, Appearance, Images,
         ServiceMessage, Selection, health::Health, live::Check,
     )),
     tags(
@@ -156,10 +156,36 @@ pub(super) struct Inputs {
     active: String,
     /// A manager's choice.
     selected: Selection,
+    /// Since when it feeds the programme, RFC 3339.
+    active_since: Option<String>,
+    /// The input that a switch waits for.
+    pending: Option<String>,
+    /// `auto`, `sticky`, or the input that was chosen by hand.
+    mode: Option<String>,
+    /// The newest switches.
+    switches: Option<Vec<Switch>>,
+    /// How the codec process is; null without one.
+    output: Option<serde_json::Value>,
     /// The input that viewers normally see.
     main: InputHealth,
     /// The input that takes over.
     backup: InputHealth,
+}
+
+/// A change of what feeds the programme.
+#[derive(ToSchema)]
+#[allow(dead_code, reason = "describes, is never made")]
+pub(super) struct Switch {
+    /// When, RFC 3339.
+    at: String,
+    /// What fed it before: `main`, `backup` or `slate`.
+    from: String,
+    /// What feeds it since.
+    to: String,
+    /// Why.
+    cause: String,
+    /// How long nothing new came, as measured.
+    gap_seconds: Option<f64>,
 }
 
 /// An input's health.
@@ -313,5 +339,26 @@ pub(super) struct Full;
 impl IntoResponses for Full {
     fn responses() -> BTreeMap<String, RefOr<utoipa::openapi::Response>> {
         problems(&[("503", "Too many streams are open")])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::Value;
+
+    /// The health that `ingest` reports is passed through as it is; this holds its description to it.
+    #[test]
+    fn the_described_health_is_the_one_that_ingest_reports() {
+        let description = serde_json::to_value(document()).expect("JSON");
+        let fields = |schema: &str| -> Vec<String> {
+            let properties = &description["components"]["schemas"][schema]["properties"];
+            properties.as_object().expect("properties").keys().cloned().collect()
+        };
+        let shown = |value: Value| -> Vec<String> { value.as_object().expect("object").keys().cloned().collect() };
+        let health = crate::ingest::InputHealth::offline();
+        let value = serde_json::to_value(&health).expect("JSON");
+        assert_eq!(shown(value["timeline"].clone()), fields("TimelineHealth"));
+        assert_eq!(shown(value), fields("InputHealth"));
     }
 }

@@ -21,8 +21,9 @@ pub struct FieldError {
 #[schema(title = "Problem", description = "An error as RFC 9457 has it.")]
 pub struct Problem {
     /// Names the kind of problem: `urn:boothcast:problem:…`.
-    #[serde(rename = "type")]
-    kind: String,
+    #[serde(rename = "type", serialize_with = "as_urn")]
+    #[schema(value_type = String)]
+    kind: &'static str,
     /// The kind in words.
     title: &'static str,
     /// The HTTP status.
@@ -40,7 +41,11 @@ pub struct Problem {
     #[schema(ignore)]
     more: Map<String, Value>,
     #[serde(skip)]
-    headers: Vec<(header::HeaderName, HeaderValue)>,
+    header: Option<Box<(header::HeaderName, HeaderValue)>>,
+}
+
+fn as_urn<S: serde::Serializer>(kind: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&format_args!("urn:boothcast:problem:{kind}"))
 }
 
 fn as_number<S: serde::Serializer>(status: &StatusCode, serializer: S) -> Result<S::Ok, S::Error> {
@@ -48,17 +53,9 @@ fn as_number<S: serde::Serializer>(status: &StatusCode, serializer: S) -> Result
 }
 
 impl Problem {
-    /// A problem of the kind `slug`.
-    pub fn new(status: StatusCode, slug: &str, title: &'static str, detail: impl Into<String>) -> Problem {
-        Problem {
-            kind: format!("urn:boothcast:problem:{slug}"),
-            title,
-            status,
-            detail: detail.into(),
-            errors: Vec::new(),
-            more: Map::new(),
-            headers: Vec::new(),
-        }
+    /// A problem of a kind.
+    pub fn new(status: StatusCode, kind: &'static str, title: &'static str, detail: impl Into<String>) -> Problem {
+        Problem { kind, title, status, detail: detail.into(), errors: Vec::new(), more: Map::new(), header: None }
     }
 
     /// 404: no such thing.
@@ -78,8 +75,8 @@ impl Problem {
     }
 
     /// 409: not as things stand.
-    pub fn conflict(slug: &str, title: &'static str, detail: impl Into<String>) -> Problem {
-        Problem::new(StatusCode::CONFLICT, slug, title, detail)
+    pub fn conflict(kind: &'static str, title: &'static str, detail: impl Into<String>) -> Problem {
+        Problem::new(StatusCode::CONFLICT, kind, title, detail)
     }
 
     /// 500: our fault. The log has the rest.
@@ -94,10 +91,9 @@ impl Problem {
         self
     }
 
-    /// Adds a header.
-    pub fn header(mut self, name: header::HeaderName, value: HeaderValue) -> Problem {
-        self.headers.push((name, value));
-        self
+    /// Sets the one header that goes with it.
+    pub fn header(self, name: header::HeaderName, value: HeaderValue) -> Problem {
+        Problem { header: Some(Box::new((name, value))), ..self }
     }
 
     /// The HTTP status.
@@ -108,11 +104,11 @@ impl Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let (status, headers) = (self.status, self.headers.clone());
+        let (status, header) = (self.status, self.header.clone());
         let mut response = (status, Json(self)).into_response();
         let kind = HeaderValue::from_static("application/problem+json");
         response.headers_mut().insert(header::CONTENT_TYPE, kind);
-        response.headers_mut().extend(headers);
+        response.headers_mut().extend(header.map(|h| *h));
         response
     }
 }

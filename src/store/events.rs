@@ -55,6 +55,7 @@ pub enum StatusChange {
 
 /// What became of a request to change an event.
 #[derive(Clone, Debug)]
+#[allow(clippy::large_enum_variant, reason = "taken apart by whoever asked, never kept")]
 pub enum Change<E> {
     /// Changed, or the same already.
     Done(Event),

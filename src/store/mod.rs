@@ -36,6 +36,8 @@ const CONNECTIONS: u32 = 4;
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a statement waits for another process's lock.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long opening waits for another process that opens, which may have to migrate a large database.
+const OPENING_TIMEOUT: Duration = Duration::from_secs(30);
 /// The database in the state directory.
 const FILE: &str = "boothcast.db";
 
@@ -96,6 +98,7 @@ impl Store {
     pub async fn open(dir: &Path) -> Result<Store, StoreError> {
         secret::make_dir(dir)?;
         let path: Arc<Path> = dir.join(FILE).into();
+        let _turn = opening(dir, &path).await?;
         // The file is made here, before SQLite would make it readable to the group.
         let made = {
             use std::os::unix::fs::OpenOptionsExt;
@@ -178,6 +181,24 @@ impl Store {
     fn corrupt(&self, detail: impl Into<String>) -> StoreError {
         StoreError::Corrupt { path: self.path.to_path_buf(), detail: detail.into() }
     }
+}
+
+/// Makes processes open the store one after the other: neither the switch to the write-ahead log nor a migration waits for
+/// another one that does the same. The lock goes with the file, also when the process is killed.
+async fn opening(dir: &Path, database: &Path) -> Result<std::fs::File, StoreError> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let path = dir.join("opening.lock");
+    let io = |error| VaultError::Io { path: path.clone(), error };
+    let file = std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(&path).map_err(io)?;
+    const STEP: Duration = Duration::from_millis(20);
+    for _ in 0..OPENING_TIMEOUT.as_millis() / STEP.as_millis() {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(std::fs::TryLockError::WouldBlock) => tokio::time::sleep(STEP).await,
+            Err(std::fs::TryLockError::Error(error)) => return Err(io(error).into()),
+        }
+    }
+    Err(StoreError::Busy(database.to_path_buf()))
 }
 
 /// SQLite's result codes (<https://www.sqlite.org/rescode.html>): the low byte is the primary one.

@@ -89,7 +89,7 @@ fn references_lead_somewhere() {
 async fn what_is_answered_is_what_is_described() {
     let w = world().await;
     let event = w
-        .event(json!({"name": "x", "languages": [{"language": "de", "kind": "interpreter"}], "appearance": {"service_message": {"text": "x"}}}))
+        .event(json!({"name": "x", "languages": [{"language": "de", "kind": "interpreted"}], "appearance": {"service_message": {"text": "x"}}}))
         .await;
     let path = format!("/api/v1/events/{}", id_of(&event));
     let document = described();
