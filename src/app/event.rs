@@ -74,7 +74,10 @@ impl Running {
         let config = shared.config.load_full();
         let group = shared.group.child();
         let dvr = event.settings.dvr_window_seconds.unwrap_or(config.hls.dvr_window_seconds);
-        let origin = shared.origin.event(event.id.as_str(), EventOptions { dvr: Dur::from_secs_f64(dvr) })?;
+        // A passthrough is not held back; what is transcoded leaves one programme delay after its instant.
+        let delay = if event.settings.ladder.is_passthrough() { 0.0 } else { config.programme.delay_seconds };
+        let options = EventOptions { dvr: Dur::from_secs_f64(dvr), delay: Dur::from_secs_f64(delay) };
+        let origin = shared.origin.event(event.id.as_str(), options)?;
         let mode = match config.programme.recover {
             crate::config::Recover::Auto => Mode::Auto,
             crate::config::Recover::Manual | crate::config::Recover::Sticky => Mode::Sticky,

@@ -102,12 +102,12 @@ fn sounds(event: &Event) -> Vec<(RenditionSpec, u16)> {
         bitrate: u64::from(SOUND_BITRATE),
         max_bitrate: u64::from(SOUND_BITRATE) * 11 / 10,
     };
-    let mut all = vec![(spec(FLOOR, floor, label, true), 0)];
+    let mut all = vec![(spec(FLOOR, floor, label, true), event.settings.floor_track)];
     for wanted in &event.settings.languages {
         // With nobody on air an interpreted language is the floor at full level.
         let track = match wanted.kind {
-            LanguageKind::Broadcast => wanted.track.unwrap_or(0),
-            LanguageKind::Interpreted => 0,
+            LanguageKind::Broadcast => wanted.track.unwrap_or(event.settings.floor_track),
+            LanguageKind::Interpreted => event.settings.floor_track,
         };
         let label = language::autonym(&wanted.language).into_owned();
         all.push((spec(&wanted.language.to_lowercase(), &wanted.language, label, false), track));
@@ -140,7 +140,7 @@ async fn transcode(
     let delay = Dur::from_secs_f64(config.programme.delay_seconds);
 
     if names.contains(&SOURCE) {
-        let targets = SourceTargets::for_rate(Some((grid.fps(), 1)));
+        let targets = SourceTargets::for_rate(Some((grid.fps(), 1))).beside(grid);
         let spec = picture(SOURCE, 0, f64::from(grid.fps()), true);
         let (sink, resume) = running.origin.add(spec.clone(), Cut::Source(targets)).await?;
         let packager = SourcePackager::new(targets, Some((spec, resume)), Vec::new());

@@ -160,6 +160,7 @@ impl Registry {
     /// Ends what runs. Viewers behind live get the rest for one hold-back time.
     async fn stop(&self, event: &Arc<Event>, running: Arc<Running>) {
         running.show(event);
+        self.shared.previews.set(&event.id, None);
         let reason = Refusal::Inactive { status: event.status.to_string() };
         running.finish(&reason).await;
         let (now, shared, id) = (CancellationToken::new(), self.shared.clone(), event.id.clone());
@@ -172,7 +173,6 @@ impl Registry {
                 // The daemon stops: what is on disk is deleted at its next start.
                 () = shared.group.cancelled() => {}
             }
-            shared.previews.set(&id, None);
             leave(running).await;
             shared.origin.purge(id.as_str()).await;
         });

@@ -11,10 +11,13 @@ use tokio::process::{Child, Command};
 
 const KEY: &str = "sekrit-key-0815";
 
+/// What was handed out for one session.
+type Admitted = (Subscriber, Stream, Arc<Health>, Stop);
+
 /// Admits [`KEY`] and keeps what it handed out.
 struct Door {
     answer: Mutex<Result<(), Refusal>>,
-    streams: Mutex<Vec<(Subscriber, Stream, Arc<Health>, Stop)>>,
+    streams: Mutex<Vec<Admitted>>,
     asked: tokio::sync::Notify,
 }
 

@@ -432,7 +432,7 @@ fn check_media(media: &Media, text: &str, out: &mut Found) {
     demand(
         out,
         &HINT,
-        media.hints.len() <= 1 && !(media.ended && !media.hints.is_empty()),
+        media.hints.len() <= 1 && (!media.ended || media.hints.is_empty()),
         format!("{:?}", media.hints),
     );
     for hint in &media.hints {

@@ -142,7 +142,7 @@ pub(super) fn samples(data: &[u8]) -> Vec<Seen> {
                     let duration = entry.duration.or(traf.tfhd.default_sample_duration).expect("duration");
                     let size = entry.size.or(traf.tfhd.default_sample_size).expect("size") as usize;
                     let sync = entry.flags.or(traf.tfhd.default_sample_flags).expect("flags") & 0x1_0000 == 0;
-                    let cts = i64::from(entry.cts.unwrap_or(0));
+                    let cts = entry.cts.unwrap_or(0);
                     out.push(Seen { dts, cts, duration, sync, data: data[from..from + size].to_vec() });
                     dts += u64::from(duration);
                     from += size;

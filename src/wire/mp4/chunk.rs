@@ -204,7 +204,7 @@ mod tests {
             let mut at = chunk.moof + run.data_offset.expect("data offset") as usize;
             for (entry, sample) in run.samples.iter().zip(&samples) {
                 prop_assert_eq!(entry.duration.or(traf.tfhd.default_sample_duration), Some(sample.duration));
-                prop_assert_eq!(i64::from(entry.cts.unwrap_or(0)), i64::from(sample.composition));
+                prop_assert_eq!(entry.cts.unwrap_or(0), i64::from(sample.composition));
                 prop_assert_eq!(entry.flags.or(traf.tfhd.default_sample_flags), Some(flags(sample.sync)));
                 let size = entry.size.expect("size") as usize;
                 prop_assert_eq!(&chunk.data[at..at + size], &sample.data[..]);
