@@ -60,7 +60,8 @@ async fn the_page_follows_the_event_from_holding_to_ended() {
     let grown = |name: &str| after[name].as_f64().unwrap() - before[name].as_f64().unwrap();
     assert!((3.0..5.5).contains(&grown("position")), "{before:#} → {after:#}");
     assert!((75.0..140.0).contains(&grown("decoded_frames")), "{before:#} → {after:#}");
-    assert!(grown("audio_bytes") > 10_000.0, "{before:#} → {after:#}");
+    // Between the beeps there is silence, which codes to next to nothing.
+    assert!(grown("audio_bytes") > 2_000.0, "{before:#} → {after:#}");
     assert_eq!(after["muted"], false);
     browser.until(Duration::from_secs(5), "window.loudness() > 0.2").await;
     assert!(after["latency"].as_f64().unwrap() < 6.0, "{after:#}");

@@ -75,8 +75,9 @@ test('quality, language and captions are chosen with the keyboard alone, and rem
   await page.keyboard.press('End')
   await page.keyboard.press('Enter')
   await until(page, 'the 144p rung on screen', (now) => now.height === 144 && now.levels[now.level]?.height === 144)
-  // The focus is back at the button, which tells what was chosen.
-  expect(await page.evaluate(() => document.activeElement?.getAttribute('aria-label'))).toBe('Quality: 144p')
+  // The focus is back at the button, which tells what is on screen once the player has noticed the new pictures.
+  const focused = () => page.evaluate(() => document.activeElement?.getAttribute('aria-label'))
+  await expect.poll(focused, { timeout: within(3000) }).toBe('Quality: 144p')
   await page.keyboard.press('ArrowDown')
   await page.keyboard.press('2')
   await page.keyboard.press(' ')
