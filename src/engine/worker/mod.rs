@@ -96,6 +96,8 @@ pub fn main() -> i32 {
 
 fn run(start: Start, mut read: impl Read, write: UnixStream) -> Result<(), String> {
     let hardware = start.config.video.iter().any(|v| v.encoder != "libx264");
+    // Else libav writes everything to standard error while the encoders open; what fails there comes back as an error.
+    av::set_log(|_| {});
     let missing = sandbox::enter(&start.config.limits, hardware);
     let (out, messages) = sync_channel(OUT_MESSAGES);
     video::spawn("write", move || write_all(write, &messages))?;
