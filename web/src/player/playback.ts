@@ -28,6 +28,8 @@ const RELOAD_REGARDLESS = 2.5
 const FOLLOW_WITHIN = 3
 /** Such a jump needs time to show its effect. */
 const FOLLOW_AGAIN = 4000
+/** How long after a playlist was gone the event may say that it has paused or ended. */
+const CLOSING_GRACE = 500
 /** While draining, the end of what is held is reached when playback stands still for this long at the edge… */
 const DRAINED_AT_EDGE = 300
 /** … or this long before it, since the rest is still served for a hold-back time but may not arrive. */
@@ -312,13 +314,23 @@ export class Playback {
     if (errors.length > MAX_ERRORS) errors.shift()
   }
 
-  #fatal(error: EngineError): void {
-    this.#note(error, true)
+  #fatal(error: EngineError, told = false): void {
     // What is held plays out either way, and then the page is shown: nothing to repair.
     if (this.#draining) {
+      this.#note(error, false)
       this.#broken = true
       return
     }
+    // An event that pauses or ends takes its playlists away a moment before it says so.
+    if (error.httpStatus === 404 && !told) {
+      this.#broken = true
+      const { engine } = this
+      window.setTimeout(() => {
+        if (this.#running && this.engine === engine) this.#fatal(error, true)
+      }, CLOSING_GRACE)
+      return
+    }
+    this.#note(error, true)
     this.host.onError(error)
     if (error.code === 'unsupported') return
     this.#broken = true
