@@ -17,8 +17,7 @@ fn phase(name: &str) -> String {
 async fn plays_out(browser: &mut Browser, to: &str) {
     let held = browser.eval(STATS).await;
     let (position, end) = (held["position"].as_f64().unwrap(), held["buffered_end"].as_f64().unwrap());
-    assert!(end - position > 0.5, "the player holds something when the status changes: {held:#}");
-    assert_eq!(held["phase"], "draining", "{held:#}");
+    assert!(end > position && held["phase"] == "draining", "the player goes on with what it holds: {held:#}");
     // The page of the new status takes the video away, so its place is noted as long as it is there.
     browser
         .eval(&format!(
