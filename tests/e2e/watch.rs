@@ -13,6 +13,12 @@ fn phase(name: &str) -> String {
     format!("{STATS}.phase === '{name}'")
 }
 
+/// Waits until the player holds enough for its playing out to be seen: so near to live, that comes and goes with each part.
+async fn holds(browser: &mut Browser) {
+    let held = format!("(() => {{ const s = {STATS}; return s.buffered_end - s.position > 0.7; }})()");
+    browser.until(Duration::from_secs(10), &held).await;
+}
+
 /// Waits for a page after a pause or an end, and checks that the player had shown all it held by then.
 async fn plays_out(browser: &mut Browser, to: &str) {
     let held = browser.eval(STATS).await;
@@ -75,6 +81,7 @@ async fn the_page_follows_the_event_from_holding_to_ended() {
     browser.screenshot("watch-live-quality").await;
     browser.run(json!({"do": "press", "key": "Escape"})).await;
 
+    holds(&mut browser).await;
     event.status("paused").await;
     browser.until(Duration::from_secs(2), &format!("{STATS}.status === 'paused'")).await;
     plays_out(&mut browser, "paused").await;
@@ -86,6 +93,7 @@ async fn the_page_follows_the_event_from_holding_to_ended() {
         .await;
     tokio::time::sleep(Duration::from_secs(2)).await;
 
+    holds(&mut browser).await;
     event.status("ended").await;
     browser.until(Duration::from_secs(2), &format!("{STATS}.status === 'ended'")).await;
     plays_out(&mut browser, "ended").await;
