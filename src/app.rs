@@ -7,11 +7,15 @@
 //! **Reload** (SIGHUP). Certificates and the configuration file are read again; a file that does not parse changes
 //! nothing. Keys that need a restart are named in the log.
 
+mod doors;
 mod event;
 mod ladder;
 mod pipeline;
+mod pulls;
 mod registry;
+mod rooms;
 mod server;
 mod shape;
+mod sounds;
 
 pub use server::{Reload, RunError, run};

@@ -30,10 +30,23 @@ impl Level {
     /// # Errors
     /// When it is no filter; the old level stays.
     pub fn set(&self, level: &str) -> Result<(), LogError> {
-        let filter = EnvFilter::try_new(level)?;
+        let filter = filter(level)?;
         // Fails only when the subscriber is gone, with the process.
         self.0.reload(filter).map_err(|_| LogError::Twice)
     }
+}
+
+/// What libraries say at a lower level than they mean it: every browser offers DTLS extensions that this one does not know, and
+/// a broken transport stream has a line for each of its packets. And what they must not say: retina's lines show whole
+/// addresses, with their queries, and headers.
+const QUIET: &[&str] = &["rtc_dtls=error", "mpeg2ts_reader=error", "retina=off"];
+
+/// The filter of a configured level.
+fn filter(level: &str) -> Result<EnvFilter, LogError> {
+    let filter = EnvFilter::try_new(level)?;
+    // A level that names the library holds.
+    let wanted = QUIET.iter().filter(|q| q.split('=').next().is_some_and(|name| !level.contains(name)));
+    Ok(wanted.filter_map(|q| q.parse().ok()).fold(filter, EnvFilter::add_directive))
 }
 
 /// Begins logging, panics included. Once per process.
@@ -41,7 +54,7 @@ impl Level {
 /// # Errors
 /// When the level is no filter, or logging was set up before.
 pub fn init(config: &Log) -> Result<Level, LogError> {
-    let (filter, level) = reload::Layer::new(EnvFilter::try_new(&config.level)?);
+    let (filter, level) = reload::Layer::new(filter(&config.level)?);
     let lines = match config.format {
         LogFormat::Text => {
             fmt::layer().with_writer(io::stderr).with_ansi(io::IsTerminal::is_terminal(&io::stderr())).boxed()
@@ -72,5 +85,13 @@ mod tests {
         assert!(tracing::enabled!(tracing::Level::DEBUG), "the old one stays");
         assert!(matches!(init(&Log::default()), Err(LogError::Twice)));
         drop(std::panic::take_hook());
+    }
+
+    #[test]
+    fn libraries_that_show_secrets_are_silent_at_every_level() {
+        for level in ["info", "debug", "trace", "info,boothcast::ingest=debug"] {
+            let filter = filter(level).expect("is a filter").to_string();
+            assert!(filter.contains("retina=off"), "{filter}");
+        }
     }
 }

@@ -2,22 +2,42 @@ import { readFileSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { defineConfig, type Plugin } from 'vite'
 
+/** Every page, and whether the daemon serves it one level down (`/watch/{id}`, `/booth/{secret}`). */
+const PAGES = {
+  index: { below: false },
+  watch: { below: true },
+  embed: { below: true },
+  booth: { below: true },
+  manage: { below: true },
+  participant: { below: true },
+  test: { below: true },
+}
+
+const file = (name: string): string => resolve(import.meta.dirname, name)
+
 /**
- * The daemon serves `watch.html` and `embed.html` one level down (`/watch/{id}`, `/embed/{id}`), possibly below a
- * prefix of a reverse proxy, so their assets are addressed from one level up. Scripts find their own chunks relative
- * to themselves, which is right at any depth.
+ * Pages have one shell, `page.html`, and a script and a class of their own. Assets are addressed relative to the page,
+ * since the daemon may stand below a prefix of a reverse proxy; scripts find their own chunks relative to themselves,
+ * which is right at any depth.
  */
-function assetsFromOneLevelDown(pages: string[]): Plugin {
+function pages(): Plugin {
+  const shell = readFileSync(file('page.html'), 'utf8')
+  const made = new Map(Object.keys(PAGES).map((name) => [file(`${name}.html`), shell.replaceAll('%PAGE%', name)]))
   return {
-    name: 'boothcast:assets-from-one-level-down',
-    enforce: 'post',
+    name: 'boothcast:pages',
+    enforce: 'pre',
+    buildStart() {
+      this.addWatchFile(file('page.html'))
+    },
+    resolveId: (id) => (made.has(id) ? id : null),
+    load: (id) => made.get(id) ?? null,
     generateBundle: {
       order: 'post',
       handler(_options, bundle) {
-        for (const page of pages) {
-          const file = bundle[page]
-          if (file?.type !== 'asset') throw new Error(`${page} is not in the build`)
-          file.source = String(file.source).replaceAll('="./', '="../')
+        for (const [name, { below }] of Object.entries(PAGES)) {
+          const page = bundle[`${name}.html`]
+          if (page?.type !== 'asset') throw new Error(`${name}.html is not in the build`)
+          if (below) page.source = String(page.source).replaceAll('="./', '="../')
         }
       },
     },
@@ -44,7 +64,7 @@ function licences(): Plugin {
 
 export default defineConfig({
   base: './',
-  plugins: [licences(), assetsFromOneLevelDown(['watch.html', 'embed.html'])],
+  plugins: [pages(), licences()],
   build: {
     outDir: 'dist',
     assetsDir: 'assets',
@@ -56,11 +76,7 @@ export default defineConfig({
     modulePreload: { polyfill: false },
     target: ['chrome109', 'firefox115', 'safari15.4'],
     rolldownOptions: {
-      input: {
-        index: resolve(import.meta.dirname, 'index.html'),
-        watch: resolve(import.meta.dirname, 'watch.html'),
-        embed: resolve(import.meta.dirname, 'embed.html'),
-      },
+      input: Object.fromEntries(Object.keys(PAGES).map((name) => [name, file(`${name}.html`)])),
     },
   },
 })

@@ -2,17 +2,18 @@ import { defineConfig } from 'vitest/config'
 
 export default defineConfig({
   test: {
+    maxWorkers: 2,
     projects: [
       { test: { name: 'unit', include: ['test/unit/**/*.test.ts'] } },
       {
         test: {
           name: 'pages',
           include: ['test/e2e/**/*.test.ts'],
-          // Live media in a real browser: what takes longer than this hangs.
+          globalSetup: 'test/e2e/setup.ts',
+          // Live media in a real browser: what takes longer than this hangs. Limits of the product are measured in the time
+          // that page and server were given to run (`took`), so files may run side by side.
           testTimeout: 120_000,
           hookTimeout: 180_000,
-          // One browser at a time: the figures measured are those of a machine that is not overloaded.
-          fileParallelism: false,
         },
       },
     ],

@@ -1,32 +1,62 @@
 //! One event that takes contribution: its inputs, its selector, its place on the origin, its pipeline.
 
 use super::pipeline;
+use super::pulls::Pulling;
 use super::registry::Shared;
+use super::sounds::{self, Sound};
+use crate::config::Programme;
 use crate::control::Notice;
 use crate::control::notices::Audience;
 use crate::deliver::hls::{EventOptions, EventStream, OriginError, Viewing};
 use crate::engine::{Engine, Preview};
 use crate::hub;
-use crate::ingest::{Health, InputHealth, Protocol, Refusal, Request, Session, Stop};
+use crate::ingest::{Health, InputHealth, Protocol, Refusal, Session, Stop};
 use crate::media::{Dur, InputName, Ts};
-use crate::select::{self, ClockConfig, FailoverConfig, Mode, Selector, Switch};
-use crate::store::{Event, EventId, Selection, Status};
+use crate::select::{self, Cause, ClockConfig, FailoverConfig, Mode, Selector, Switch, Triggers};
+use crate::store::{Event, EventId, Selection, Settings, Status};
 use crate::task::Group;
-use arc_swap::ArcSwapOption;
 use serde_json::{Map, Value, json};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use time::OffsetDateTime;
 use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::watch;
 
+/// What of the programme's delay is used up when nothing goes wrong: late packets, decoding, encoding.
+const DELAY_IN_USE: Dur = Dur::from_millis(250);
 /// How long an event's tasks may take to end: the engine's child is killed and the origin's files are written in less.
 const CLOSE_LIMIT: Duration = Duration::from_secs(5);
+
+/// The slate shows for this long before players are sent to another origin: an encoder that reconnects is back sooner.
+const SLATE_FOR: Dur = Dur::from_secs(2);
+/// The programme has been back for this long before they are called back.
+const PROGRAMME_FOR: Dur = Dur::from_secs(10);
 
 /// A publisher on an input.
 struct Connected {
     stream: hub::Stream,
     health: Arc<Health>,
     stop: Stop,
+    /// Whether it is pulled, and so has no key.
+    pulled: bool,
+}
+
+/// Who wants to publish.
+pub(super) struct Newcomer {
+    pub(super) protocol: Protocol,
+    pub(super) peer: SocketAddr,
+    /// Whether it may replace the present publisher.
+    pub(super) takeover: bool,
+    /// Whether it is pulled.
+    pub(super) pulled: bool,
+}
+
+/// What makes an event's output, and the sound that it has.
+#[derive(Clone)]
+pub(super) struct Air {
+    pub(super) engine: Arc<Engine>,
+    pub(super) sounds: Arc<[Sound]>,
 }
 
 /// An event that runs. Dropped only after [`Running::close`].
@@ -35,8 +65,17 @@ pub(super) struct Running {
     pub(super) group: Group,
     pub(super) selector: Selector,
     pub(super) origin: EventStream,
-    pub(super) engine: ArcSwapOption<Engine>,
+    /// What is made of the programme, once something is published.
+    pub(super) air: watch::Sender<Option<Air>>,
+    /// What managers set, as it changes.
+    pub(super) settings: watch::Sender<Settings>,
+    /// Whether the public may watch.
+    pub(super) open: watch::Sender<bool>,
+    /// As configured when it was opened.
+    programme: Programme,
     inputs: Mutex<[Option<Connected>; 2]>,
+    /// What its inputs are pulled by.
+    pub(super) pulls: Mutex<[Option<Pulling>; 2]>,
 }
 
 /// A point of the wall clock on the event timeline, which is Unix time.
@@ -50,18 +89,38 @@ pub(super) fn to_wall(at: Ts) -> OffsetDateTime {
     OffsetDateTime::from_unix_timestamp_nanos(nanos).unwrap_or(OffsetDateTime::UNIX_EPOCH)
 }
 
-const fn index(input: InputName) -> usize {
-    match input {
-        InputName::Main => 0,
-        InputName::Backup => 1,
-    }
-}
-
 fn choice(selection: Selection) -> Option<InputName> {
     match selection {
         Selection::Auto => None,
         Selection::Main => Some(InputName::Main),
         Selection::Backup => Some(InputName::Backup),
+    }
+}
+
+/// What of its content an input is left for.
+fn triggers(settings: &Settings, configured: &Programme) -> Triggers {
+    let after = |set: Option<f64>, configured: f64| {
+        Some(set.unwrap_or(configured)).filter(|&seconds| seconds > 0.0).map(Dur::from_secs_f64)
+    };
+    Triggers {
+        black_after: after(settings.black_after_seconds, configured.black_after_seconds),
+        frozen_after: after(settings.frozen_after_seconds, configured.frozen_after_seconds),
+        silent_after: after(settings.silent_after_seconds, configured.silent_after_seconds),
+    }
+}
+
+/// What a manager should know of an input whose content is not as it should be.
+fn untrusted(cause: Cause, on_air: bool) -> String {
+    let (is, was) = match cause {
+        Cause::Frozen => ("picture stands still", "picture stood still"),
+        Cause::Silent => ("floor is silent", "floor was silent"),
+        _ => ("picture is black", "picture was black"),
+    };
+    match on_air {
+        true => format!("its {is}, and there is no other input that could take its place"),
+        false => {
+            format!("its {was} when the programme left it: it is not taken back before it is published anew or chosen")
+        }
     }
 }
 
@@ -75,7 +134,7 @@ impl Running {
         let group = shared.group.child();
         let dvr = event.settings.dvr_window_seconds.unwrap_or(config.hls.dvr_window_seconds);
         // A passthrough is not held back; what is transcoded leaves one programme delay after its instant.
-        let delay = if event.settings.ladder.is_passthrough() { 0.0 } else { config.programme.delay_seconds };
+        let delay = if event.settings.is_copied() { 0.0 } else { config.programme.delay_seconds };
         let options = EventOptions { dvr: Dur::from_secs_f64(dvr), delay: Dur::from_secs_f64(delay) };
         let origin = shared.origin.event(event.id.as_str(), options)?;
         let mode = match config.programme.recover {
@@ -91,12 +150,10 @@ impl Running {
                     mode,
                     loss_timeout: Dur::from_secs_f64(config.programme.loss_timeout_seconds),
                     recover_after: Dur::from_secs_f64(config.programme.recover_after_seconds),
+                    triggers: triggers(&event.settings, &config.programme),
                 },
-                clock: if event.settings.ladder.is_passthrough() {
-                    ClockConfig::passthrough()
-                } else {
-                    ClockConfig::default()
-                },
+                clock: if event.settings.is_copied() { ClockConfig::passthrough() } else { ClockConfig::default() },
+                wait: (Dur::from_secs_f64(delay) - DELAY_IN_USE).clamp(Dur::ZERO, select::LONGEST_WAIT),
                 limits: hub::Limits::default(),
             },
         );
@@ -106,22 +163,33 @@ impl Running {
             group,
             selector,
             origin,
-            engine: ArcSwapOption::empty(),
+            air: watch::Sender::default(),
+            settings: watch::Sender::new(event.settings.clone()),
+            open: watch::Sender::new(false),
+            programme: config.programme.clone(),
             inputs: Mutex::default(),
+            pulls: Mutex::default(),
         });
         running.show(event);
+        running.list_origins(shared, event);
+        running.tell_wellness(shared);
         running.tell_switches(shared);
-        let (task, deps, event) = (running.clone(), shared.clone(), event.clone());
+        shared.rooms.open(&event.id, running.air.subscribe(), &running.group);
+        let (task, deps, of) = (running.clone(), shared.clone(), event.clone());
         running.group.spawn_until_cancelled("pipeline", async move {
-            if let Err(error) = pipeline::run(&deps, &task, &event).await {
+            if let Err(error) = pipeline::run(&deps, &task, &of).await {
                 tracing::error!(event = %task.id, %error, "the event's output cannot be made");
             }
         });
+        for input in InputName::ALL {
+            running.start_pull(shared, event, input);
+        }
         Ok(running)
     }
 
     /// Lets viewers see what the event's status grants them.
     pub(super) fn show(&self, event: &Event) {
+        self.open.send_replace(event.status == Status::Started);
         self.origin.set_viewing(match event.status {
             Status::Started => Viewing::Open { since: to_ts(event.status_changed_at) },
             Status::Preview => Viewing::Closed,
@@ -129,34 +197,89 @@ impl Running {
         });
     }
 
+    /// Lists the event's other origins beside this one.
+    pub(super) fn list_origins(&self, shared: &Shared, event: &Event) {
+        let own = &shared.pathway;
+        // The daemon may have been renamed since they were set.
+        let (others, namesakes): (Vec<_>, Vec<_>) =
+            event.settings.other_origins.iter().partition(|o| o.pathway != *own);
+        for namesake in namesakes {
+            tracing::warn!(event = %self.id, pathway = own, url = namesake.hls_url, "another origin has this one's name: not listed");
+        }
+        let others: Vec<(&str, &str)> = others.iter().map(|o| (o.pathway.as_str(), o.hls_url.as_str())).collect();
+        self.origin.set_other_origins(own, &others);
+    }
+
+    /// Tells the origin whether viewers get the programme or the slate, in calm steps: each sends all players that are
+    /// steered to another server.
+    fn tell_wellness(self: &Arc<Self>, shared: &Shared) {
+        let (running, clock) = (Arc::downgrade(self), shared.clock.clone());
+        let mut state = self.selector.state();
+        self.group.spawn_until_cancelled("origin wellness", async move {
+            let (mut well, mut patience) = (true, Dur::ZERO);
+            loop {
+                let on_air = state.borrow_and_update().active.is_some();
+                if well && on_air {
+                    // The first programme of all is not waited for.
+                    patience = PROGRAMME_FOR;
+                }
+                let turn = async {
+                    match (well, on_air) {
+                        (true, false) => clock.sleep_until(clock.now() + SLATE_FOR).await,
+                        (false, true) => clock.sleep_until(clock.now() + patience).await,
+                        _ => std::future::pending().await,
+                    }
+                };
+                tokio::select! {
+                    changed = state.changed() => if changed.is_err() { return },
+                    () = turn => {
+                        well = on_air;
+                        let Some(running) = running.upgrade() else { return };
+                        running.origin.set_well(well);
+                    }
+                }
+            }
+        });
+    }
+
+    /// Takes over what managers have set.
+    pub(super) fn set(&self, event: &Event) {
+        self.settings.send_replace(event.settings.clone());
+        self.selector.set_triggers(triggers(&event.settings, &self.programme));
+    }
+
     /// Follows a manager's choice of input.
     pub(super) fn select(&self, event: &Event) {
         self.selector.set_mode(choice(event.input_selection));
     }
 
-    /// Admits a publisher, or says why not.
-    pub(super) fn admit(
-        &self,
-        shared: &Shared,
-        event: &Event,
-        input: InputName,
-        request: &Request,
-    ) -> Result<Session, Refusal> {
+    /// Whether somebody publishes on an input.
+    pub(super) fn is_taken(&self, input: InputName) -> bool {
+        self.lock()[input.index()].as_ref().is_some_and(|c| !c.stream.ended())
+    }
+
+    /// Admits a publisher, or says why not. `newcomer` says what it may.
+    pub(super) fn admit(&self, shared: &Shared, input: InputName, newcomer: &Newcomer) -> Result<Session, Refusal> {
         let mut inputs = self.lock();
-        let slot = &mut inputs[index(input)];
+        let slot = &mut inputs[input.index()];
         if let Some(present) = slot.as_ref().filter(|c| !c.stream.ended()) {
-            if !event.inputs.get(input).takeover {
+            if !newcomer.takeover {
                 return Err(Refusal::Busy);
             }
             present.stop.stop(Refusal::Replaced);
         }
         let (publisher, stream) = hub::stream(hub::Limits::default());
-        let health = Arc::new(Health::new(request.protocol, request.peer, shared.clock.now()));
+        let health = Arc::new(Health::new(newcomer.protocol, newcomer.peer, shared.clock.now()));
         let stop = Stop::new();
-        *slot = Some(Connected { stream: stream.clone(), health: health.clone(), stop: stop.clone() });
+        *slot = Some(Connected {
+            stream: stream.clone(),
+            health: health.clone(),
+            stop: stop.clone(),
+            pulled: newcomer.pulled,
+        });
         drop(inputs);
         self.selector.attach(input, stream.clone());
-        self.tell_input(shared, input, Some(request.protocol));
+        self.tell_input(shared, input, newcomer.protocol);
         self.watch_end(shared, input, stream);
         Ok(Session { event: self.id.to_string(), input, publisher, health, stop })
     }
@@ -173,11 +296,11 @@ impl Running {
         });
     }
 
-    fn tell_input(&self, shared: &Shared, input: InputName, protocol: Option<Protocol>) {
+    fn tell_input(&self, shared: &Shared, input: InputName, protocol: Protocol) {
         let fields = Map::from_iter([
             ("input".to_owned(), input.as_str().into()),
             ("state".to_owned(), "connected".into()),
-            ("protocol".to_owned(), protocol.map(Protocol::as_str).into()),
+            ("protocol".to_owned(), protocol.as_str().into()),
         ]);
         shared.notices.publish(&self.id, Notice::new("input", Audience::Staff, to_wall(shared.clock.now()), fields));
     }
@@ -201,21 +324,39 @@ impl Running {
         });
     }
 
+    /// Ends the publisher of an input that has come with its key.
+    pub(super) fn revoke_key(&self, input: InputName) {
+        if let Some(connected) = self.lock()[input.index()].as_ref().filter(|c| !c.pulled) {
+            connected.stop.stop(Refusal::Revoked);
+        }
+    }
+
     /// Ends the publisher of an input.
     pub(super) fn stop_input(&self, input: InputName, reason: Refusal) {
-        if let Some(connected) = &self.lock()[index(input)] {
+        if let Some(connected) = &self.lock()[input.index()] {
             connected.stop.stop(reason);
         }
     }
 
     /// `{active, mode, switches, main, backup, output}` for the API.
     pub(super) fn inputs_json(&self, now: Ts) -> Value {
-        let health = |input| {
-            let inputs = self.lock();
-            let present = inputs[index(input)].as_ref().filter(|c| !c.stream.ended());
-            present.map_or_else(InputHealth::offline, |c| c.health.snapshot(now))
-        };
         let state = self.selector.state().borrow().clone();
+        let health = |input: InputName| {
+            let inputs = self.lock();
+            let present = inputs[input.index()].as_ref().filter(|c| !c.stream.ended());
+            let mut health = present.map_or_else(InputHealth::offline, |c| c.health.snapshot(now));
+            drop(inputs);
+            let tracks: Vec<(u16, u8)> = health.audio.iter().map(|a| (a.track, a.channels)).collect();
+            if !tracks.is_empty() {
+                health.warnings.extend(sounds::lacking(&self.settings.borrow(), &tracks));
+            }
+            let fault = state.faults[input.index()].filter(|_| !matches!(state.mode, Mode::Manual(_)));
+            health.warnings.extend(fault.map(|cause| untrusted(cause, state.active == Some(input))));
+            match self.pull_health(input) {
+                Some((protocol, pull)) => health.pulled(protocol, pull),
+                None => health,
+            }
+        };
         json!({
             "active": select::active_name(state.active),
             "active_since": crate::control::notices::rfc3339(to_wall(state.since)),
@@ -226,15 +367,23 @@ impl Running {
                 Mode::Manual(input) => input.as_str(),
             },
             "switches": state.switches.iter().map(switch_json).collect::<Vec<_>>(),
+            "alignment": state.alignment.map(|alignment| json!({
+                "matched_by": alignment.basis.as_str(),
+                "backup_behind_seconds": (alignment.backup_behind.as_secs_f64() * 1000.0).round() / 1000.0,
+            })),
             "main": health(InputName::Main),
             "backup": health(InputName::Backup),
-            "output": self.engine.load().as_ref().map(|engine| engine.status().borrow().clone()),
+            "output": self.engine().map(|engine| engine.status().borrow().clone()),
         })
+    }
+
+    fn engine(&self) -> Option<Arc<Engine>> {
+        self.air.borrow().as_ref().map(|air| air.engine.clone())
     }
 
     /// The programme's present picture.
     pub(super) fn preview(&self) -> Option<Preview> {
-        self.engine.load().as_ref().and_then(|engine| engine.preview())
+        self.engine().and_then(|engine| engine.preview())
     }
 
     /// Ends contribution and the pipeline; what the origin holds stays on it.
@@ -245,7 +394,7 @@ impl Running {
         if !self.group.close(CLOSE_LIMIT).await {
             tracing::warn!(event = %self.id, "tasks of the event did not end in time");
         }
-        self.engine.store(None);
+        self.air.send_replace(None);
     }
 
     /// Held for a look-up or an assignment, never across an await.
@@ -261,5 +410,6 @@ fn switch_json(switch: &Switch) -> Value {
         "to": select::active_name(switch.to),
         "cause": switch.cause.as_str(),
         "gap_seconds": switch.gap.map(Dur::as_secs_f64),
+        "matched_by": switch.to.map(|_| switch.basis.as_str()),
     })
 }

@@ -9,35 +9,33 @@
 //! **Bound.** The engine's output is a bounded channel with back-pressure; the source packager reads the programme's
 //! ring by its own cursor and goes on at a key frame when it lags.
 
-use super::event::{Running, to_wall};
+use super::event::{Air, Running, to_wall};
 use super::ladder::{self, Rung};
 use super::registry::Shared;
 use super::shape::{Measure, Shape};
+use super::sounds::{Sound, Sounds};
+use crate::control::Notice;
 use crate::deliver::hls::{OriginError, Sink};
-use crate::engine::{AudioSpec, Engine, EngineConfig, Limits, Output as Encoded, RungSpec, SlateConfig};
+use crate::engine::{Engine, EngineConfig, Limits, Output as Encoded, RoomSpec, RungSpec, SlateConfig};
 use crate::hub::{RecvError, Start, Stream};
 use crate::media::{Dur, Grid, Media, Packet, TrackId, Ts};
 use crate::package::{Cut, Output, Packager, RenditionKind, RenditionSpec, Resume, SourcePackager, SourceTargets};
-use crate::store::{Event, LanguageKind, ORIGINAL, OutputShape, StoreError};
-use crate::wire::language;
+use crate::store::{Event, OutputShape, Settings, StoreError};
 use std::collections::HashMap;
 use std::sync::Arc;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 /// Encoded access units between engine and packagers: a second of a whole ladder with a dozen languages. When the
 /// packagers are behind by more, the engine waits.
 const OUTPUT_QUEUE: usize = 1024;
-/// Output ids of pictures start here, those of sound above them; they only have to differ.
+/// Output ids of pictures start here; they only have to differ from those of the sound ([`super::sounds`]).
 const FIRST_PICTURE: u16 = 100;
-const FIRST_SOUND: u16 = 200;
-/// Bits per second of a sound rendition (stereo AAC-LC at 48 kHz).
-const SOUND_BITRATE: u32 = 128_000;
+/// The rooms' picture, likewise.
+pub(super) const ROOM_PICTURE: TrackId = TrackId(90);
 /// How much programme tells which tracks a source has.
 const TRACKS_WITHIN: Dur = Dur::from_secs(1);
 /// Name of the rendition that is the source's own picture.
 const SOURCE: &str = "source";
-/// Name of the floor's rendition.
-const FLOOR: &str = "floor";
 
 /// Why there is no output.
 #[derive(Debug, thiserror::Error)]
@@ -53,7 +51,7 @@ pub(super) enum PipelineError {
 /// Makes the event's output until it is cancelled.
 pub(super) async fn run(shared: &Arc<Shared>, running: &Arc<Running>, event: &Event) -> Result<(), PipelineError> {
     let programme = running.selector.programme();
-    if event.settings.ladder.is_passthrough() {
+    if event.settings.is_copied() {
         return passthrough(running, event, &programme).await;
     }
     let shape = match shared.store.output_shape(&event.id).await? {
@@ -64,15 +62,18 @@ pub(super) async fn run(shared: &Arc<Shared>, running: &Arc<Running>, event: &Ev
             grid: Grid::for_source(stored.frame_rate, 1),
         },
         None => {
-            let mut shape = measure(&programme).await?;
-            if let Some(grid) = event.settings.frame_rate.and_then(Grid::new) {
-                shape.grid = grid;
+            let wanted = event.settings.frame_rate.and_then(Grid::new);
+            if let Some(grid) = wanted {
+                running.selector.set_frame(grid.frame());
             }
+            let mut shape = measure(&programme).await?;
+            shape.grid = wanted.unwrap_or(shape.grid);
             let stored = OutputShape { frame_rate: shape.grid.fps(), width: shape.width, height: shape.height };
             shared.store.set_output_shape(&event.id, Some(stored), to_wall(shared.clock.now())).await?;
             shape
         }
     };
+    running.selector.set_frame(shape.grid.frame());
     transcode(shared, running, event, shape, &programme).await
 }
 
@@ -90,29 +91,6 @@ async fn measure(programme: &Stream) -> Result<Shape, PipelineError> {
             Err(RecvError::Ended) => return Err(PipelineError::Ended),
         }
     }
-}
-
-/// The sound renditions of an event: the floor, then the languages in their order, with the contribution's track.
-fn sounds(event: &Event) -> Vec<(RenditionSpec, u16)> {
-    let floor = &event.settings.floor_language;
-    let label = if floor == ORIGINAL { "Original".to_owned() } else { language::autonym(floor).into_owned() };
-    let spec = |name: &str, language: &str, label: String, default| RenditionSpec {
-        name: name.to_owned(),
-        kind: RenditionKind::Audio { language: language.to_owned(), label, default },
-        bitrate: u64::from(SOUND_BITRATE),
-        max_bitrate: u64::from(SOUND_BITRATE) * 11 / 10,
-    };
-    let mut all = vec![(spec(FLOOR, floor, label, true), event.settings.floor_track)];
-    for wanted in &event.settings.languages {
-        // With nobody on air an interpreted language is the floor at full level.
-        let track = match wanted.kind {
-            LanguageKind::Broadcast => wanted.track.unwrap_or(event.settings.floor_track),
-            LanguageKind::Interpreted => event.settings.floor_track,
-        };
-        let label = language::autonym(&wanted.language).into_owned();
-        all.push((spec(&wanted.language.to_lowercase(), &wanted.language, label, false), track));
-    }
-    all
 }
 
 fn picture(name: &str, bitrate: u64, frame_rate: f64, source: bool) -> RenditionSpec {
@@ -134,7 +112,11 @@ async fn transcode(
 ) -> Result<(), PipelineError> {
     let config = shared.config.load_full();
     let grid = shape.grid;
-    let names: Vec<&str> = event.settings.ladder.rungs().iter().map(|r| r.name()).collect();
+    let mut names: Vec<&str> = event.settings.ladder.rungs().iter().map(|r| r.name()).collect();
+    if event.settings.ladder.is_passthrough() {
+        // Passed through as it is, but its booths need an engine.
+        names.push(SOURCE);
+    }
     let rungs = ladder::rungs(&names, shape.width, shape.height, grid.fps());
     let mut packagers: HashMap<TrackId, (Packager, Sink)> = HashMap::new();
     let delay = Dur::from_secs_f64(config.programme.delay_seconds);
@@ -167,11 +149,11 @@ async fn transcode(
             ..RungSpec::new(id, &rung.name, rung.width, rung.height, u32::try_from(rung.bitrate).unwrap_or(u32::MAX))
         });
     }
-    let mut audio = Vec::new();
-    for (id, (spec, source)) in (FIRST_SOUND..).map(TrackId).zip(sounds(event)) {
-        let (sink, resume) = running.origin.add(spec.clone(), Cut::Grid(grid)).await?;
-        audio.push(AudioSpec { id, name: spec.name.clone(), source, bitrate: SOUND_BITRATE });
-        packagers.insert(id, (Packager::new(spec, grid, resume), sink));
+    let mut changes = running.settings.subscribe();
+    let sounds = Sounds::new(&changes.borrow_and_update());
+    for sound in sounds.all() {
+        let (sink, resume) = running.origin.add(sound.spec.clone(), Cut::Grid(grid)).await?;
+        packagers.insert(sound.id, (Packager::new(sound.spec.clone(), grid, resume), sink));
     }
     let engine = EngineConfig {
         event: event.id.to_string(),
@@ -179,28 +161,113 @@ async fn transcode(
         clock_anchor: shared.system.anchor(),
         delay,
         video,
-        audio,
+        audio: sounds.audio(),
+        room: Some(room(shape, sounds.floor())),
+        stems: false,
         slate: SlateConfig { text: event.settings.name.clone(), ..SlateConfig::default() },
         limits: Limits { memory: u64::from(config.engine.memory_limit_mb) << 20, ..Limits::default() },
         preview: true,
         program: None,
     };
     let (tx, rx) = mpsc::channel(OUTPUT_QUEUE);
-    let engine = Engine::start(engine, programme.clone(), tx, shared.clock.clone(), &running.group);
-    running.engine.store(Some(Arc::new(engine)));
-    package(rx, packagers).await;
-    Ok(())
+    let engine = Arc::new(Engine::start(engine, programme.clone(), tx, shared.clock.clone(), &running.group));
+    running.air.send_replace(Some(Air { engine: engine.clone(), sounds: sounds.all().into() }));
+    let (mut status, selector) = (engine.status(), running.selector.clone());
+    running.group.spawn_until_cancelled("content", async move {
+        // A status changes with everything that it tells; most of the time this is nothing new.
+        let mut told = None;
+        while status.changed().await.is_ok() {
+            let content = status.borrow_and_update().content;
+            if told.replace(content) != Some(content) {
+                selector.measured(content);
+            }
+        }
+    });
+    let mut ladder = Ladder { shared, running, grid, engine, packagers, sounds };
+    ladder.run(rx, changes).await
 }
 
-/// The engine's output into the origin, until the engine ends.
-async fn package(mut encoded: mpsc::Receiver<Encoded>, mut packagers: HashMap<TrackId, (Packager, Sink)>) {
-    let mut made = Vec::new();
-    while let Some(Encoded::Packet(packet)) = encoded.recv().await {
-        let Some((packager, sink)) = packagers.get_mut(&packet.track.id) else { continue };
-        if let Err(error) = packager.push(&packet, &mut made) {
-            tracing::error!(rendition = sink.spec().name, %error, "what the engine made cannot be packaged");
+/// What the rooms of an output of this shape see: 360 lines, or less where the source has less.
+fn room(shape: Shape, floor: &Sound) -> RoomSpec {
+    let spec = RoomSpec::new(ROOM_PICTURE, floor.realtime);
+    match ladder::rungs(&["360p"], shape.width, shape.height, shape.grid.fps()).first() {
+        Some(rung) => {
+            let video = RungSpec { width: rung.width, height: rung.height, ..spec.video };
+            RoomSpec { video, ..spec }
         }
-        made.drain(..).for_each(|output| sink.apply(output));
+        None => spec,
+    }
+}
+
+/// What the engine makes, on its way to the origin.
+struct Ladder<'a> {
+    shared: &'a Shared,
+    running: &'a Running,
+    grid: Grid,
+    engine: Arc<Engine>,
+    packagers: HashMap<TrackId, (Packager, Sink)>,
+    sounds: Sounds,
+}
+
+impl Ladder<'_> {
+    /// Until the engine ends. Changed languages are taken over between two packets.
+    async fn run(
+        &mut self,
+        mut encoded: mpsc::Receiver<Encoded>,
+        mut changes: watch::Receiver<Settings>,
+    ) -> Result<(), PipelineError> {
+        let mut made = Vec::new();
+        let mut named = self.running.origin.named();
+        loop {
+            let packet = tokio::select! {
+                output = encoded.recv() => match output {
+                    Some(Encoded::Packet(packet)) => packet,
+                    // For the recorder.
+                    Some(Encoded::Stem { .. }) => continue,
+                    None => return Ok(()),
+                },
+                Ok(()) = changes.changed() => {
+                    let settings = changes.borrow_and_update().clone();
+                    self.change(&settings).await?;
+                    continue;
+                }
+                // When players can have what changed, which is after it was changed.
+                Ok(()) = named.changed() => {
+                    let now = to_wall(self.shared.clock.now());
+                    self.shared.notices.publish(&self.running.id, Notice::languages(now));
+                    continue;
+                }
+            };
+            let Some((packager, sink)) = self.packagers.get_mut(&packet.track.id) else { continue };
+            if let Err(error) = packager.push(&packet, &mut made) {
+                tracing::error!(rendition = sink.spec().name, %error, "what the engine made cannot be packaged");
+            }
+            made.drain(..).for_each(|output| sink.apply(output));
+        }
+    }
+
+    /// Adds and takes away languages while live.
+    async fn change(&mut self, settings: &Settings) -> Result<(), PipelineError> {
+        let before = self.sounds.audio();
+        let changes = self.sounds.update(settings);
+        if self.sounds.audio() == before {
+            return Ok(());
+        }
+        for sound in &changes.added {
+            let (sink, resume) = self.running.origin.join(sound.spec.clone(), Cut::Grid(self.grid)).await?;
+            self.packagers.insert(sound.id, (Packager::new(sound.spec.clone(), self.grid, resume), sink));
+        }
+        self.engine.set_audio(self.sounds.audio());
+        let air = Air { engine: self.engine.clone(), sounds: self.sounds.all().into() };
+        self.running.air.send_replace(Some(air));
+        self.running.origin.list_sounds(&self.sounds.listed());
+        for name in &changes.dropped {
+            self.packagers.retain(|_, (_, sink)| sink.spec().name != *name);
+            self.running.origin.remove(name).await;
+        }
+        let languages = self.sounds.listed().join(" ");
+        tracing::info!(event = %self.running.id, languages, "languages changed");
+        Ok(())
     }
 }
 
@@ -220,7 +287,9 @@ async fn passthrough(running: &Arc<Running>, event: &Event, programme: &Stream) 
     }
     let mut audio: Vec<(RenditionSpec, TrackId, Resume)> = Vec::new();
     let mut lanes: Vec<Vec<Sink>> = Vec::new();
-    for (spec, track) in sounds(event) {
+    for Sound { spec, source, .. } in Sounds::new(&event.settings).all().iter().cloned() {
+        // Channels would have asked for an engine.
+        let track = source.track;
         // A language whose track is absent carries the floor, as from the engine.
         let has = |track| found.iter().any(|p| p.track.id == TrackId::audio(track));
         let id = TrackId::audio(if has(track) { track } else { 0 });

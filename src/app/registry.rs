@@ -1,19 +1,26 @@
 //! All events that run, and what they share. Implements what `control` and `ingest` ask for.
 
-use super::event::{Running, to_wall};
+use super::doors::Doors;
+use super::event::{Newcomer, Running, to_wall};
+use super::rooms::Media;
 use crate::config::Config;
 use crate::control::{Check, Job, Live, Notices};
 use crate::deliver::hls::{Access, Asking, Origin, Verdict};
+use crate::ingest::pull::Source;
+use crate::ingest::srt::Screen;
 use crate::ingest::{Admission, BoxFuture, Refusal, Request, Session};
 use crate::media::{InputName, SharedClock, SystemClock};
+use crate::net::Guard;
+use crate::srt::Srt;
 use crate::store::{Event, EventId, Secret, Status, Store};
 use crate::task::Group;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -53,7 +60,17 @@ pub(super) struct Shared {
     /// The same clock by its own type, for the engine's anchor.
     pub(super) system: SystemClock,
     pub(super) config: ArcSwap<Config>,
+    /// What players call this daemon among others; of the configuration at start.
+    pub(super) pathway: String,
+    /// What may be connected to.
+    pub(super) guard: Guard,
+    /// What SRT servers are called by.
+    pub(super) srt: Srt,
     pub(super) group: Group,
+    /// What the rooms see and hear.
+    pub(super) rooms: Arc<Media>,
+    /// Who may publish.
+    pub(super) doors: Doors,
 }
 
 /// An event that has ended but is still on the origin for those behind live.
@@ -103,9 +120,27 @@ impl Registry {
         *self.listeners.lock().unwrap_or_else(PoisonError::into_inner) = checks;
     }
 
-    /// From now on not ready, and nobody may begin to publish.
+    /// From now on not ready, nobody may begin to publish, and no viewer is kept waiting for what will not come.
     pub(super) fn drain(&self) {
         self.draining.store(true, Ordering::Relaxed);
+        self.shared.origin.drain();
+    }
+
+    /// Ends what is pulled, for good.
+    pub(super) async fn end_pulls(&self) {
+        let running: Vec<Arc<Running>> = self
+            .lock()
+            .values()
+            .filter_map(|entry| match entry {
+                Entry::Running(running) => Some(running.clone()),
+                Entry::Ending(_) => None,
+            })
+            .collect();
+        for running in running {
+            for input in InputName::ALL {
+                running.end_pull(input).await;
+            }
+        }
     }
 
     /// Ends everything that runs; statuses stay as they are for the next start.
@@ -124,6 +159,11 @@ impl Registry {
 
     fn lock(&self) -> MutexGuard<'_, HashMap<EventId, Entry>> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the public may watch, as it changes; none where nothing runs.
+    pub(super) fn open_to_viewers(&self, id: &EventId) -> Option<watch::Receiver<bool>> {
+        Some(self.running(id)?.open.subscribe())
     }
 
     fn running(&self, id: &EventId) -> Option<Arc<Running>> {
@@ -162,6 +202,7 @@ impl Registry {
         running.show(event);
         self.shared.previews.set(&event.id, None);
         let reason = Refusal::Inactive { status: event.status.to_string() };
+        self.shared.rooms.close(&event.id);
         running.finish(&reason).await;
         let (now, shared, id) = (CancellationToken::new(), self.shared.clone(), event.id.clone());
         let (wait, hold_back) = (now.clone(), running.origin.hold_back());
@@ -199,6 +240,10 @@ async fn leave(running: Arc<Running>) {
 }
 
 impl Live for Registry {
+    fn event_created(&self, event: Arc<Event>) -> Job<'_, ()> {
+        Box::pin(async move { self.shared.doors.refresh(&event.id).await })
+    }
+
     fn status_changed(&self, event: Arc<Event>, from: Status) -> Job<'_, ()> {
         Box::pin(async move {
             tracing::info!(event = %event.id, %from, to = %event.status, "status changed");
@@ -208,17 +253,25 @@ impl Live for Registry {
                 (None, true) => self.start_anew(&event).await,
                 (None, false) => {}
             }
+            self.shared.doors.refresh(&event.id).await;
         })
     }
 
-    fn event_changed(&self, _event: Arc<Event>) -> Job<'_, ()> {
-        // Languages, ladder, frame rate and DVR hold from the next time the event is opened; pages read the rest from
-        // the store.
-        Box::pin(async {})
+    fn event_changed(&self, event: Arc<Event>) -> Job<'_, ()> {
+        // Languages, other origins and triggers are taken over while live. Ladder, frame rate, DVR and the floor's own
+        // language hold from the next time the event is opened; pages read the rest from the store.
+        Box::pin(async move {
+            if let Some(running) = self.running(&event.id) {
+                running.set(&event);
+                running.list_origins(&self.shared, &event);
+            }
+            self.shared.doors.refresh(&event.id).await;
+        })
     }
 
     fn event_deleted(&self, event: Arc<Event>) -> Job<'_, ()> {
         Box::pin(async move {
+            self.shared.doors.refresh(&event.id).await;
             if let Some(running) = self.running(&event.id) {
                 self.stop(&event, running).await;
             }
@@ -232,8 +285,27 @@ impl Live for Registry {
 
     fn key_changed(&self, event: Arc<Event>, input: InputName) -> Job<'_, ()> {
         Box::pin(async move {
+            self.shared.doors.refresh(&event.id).await;
             if let Some(running) = self.running(&event.id) {
-                running.stop_input(input, Refusal::Revoked);
+                running.revoke_key(input);
+            }
+        })
+    }
+
+    fn check_pull<'a>(&'a self, url: &'a str) -> Job<'a, Result<(), String>> {
+        Box::pin(async move {
+            let source = Source::parse(url).map_err(|e| e.to_string())?;
+            source.check(&self.shared.guard).await.map_err(|e| e.to_string())
+        })
+    }
+
+    fn pull_changed(&self, event: Arc<Event>, input: InputName) -> Job<'_, ()> {
+        Box::pin(async move {
+            if let Some(running) = self.running(&event.id) {
+                running.end_pull(input).await;
+                if !self.draining.load(Ordering::Relaxed) {
+                    running.start_pull(&self.shared, &event, input);
+                }
             }
         })
     }
@@ -281,7 +353,27 @@ impl Admission for Registry {
             }
             // The status is stored before it is applied: between the two an encoder may try again.
             let running = self.running(&owner.event.id).ok_or(Refusal::Unavailable)?;
-            running.admit(&self.shared, &owner.event, owner.input, &request)
+            let takeover = owner.event.inputs.get(owner.input).takeover;
+            let newcomer = Newcomer { protocol: request.protocol, peer: request.peer, takeover, pulled: false };
+            running.admit(&self.shared, owner.input, &newcomer)
         })
+    }
+}
+
+impl Screen for Registry {
+    fn screen(&self, key: &SecretString) -> Result<Option<SecretString>, Refusal> {
+        if self.draining.load(Ordering::Relaxed) {
+            return Err(Refusal::Unavailable);
+        }
+        let door = self.shared.doors.find(key.expose_secret()).ok_or(Refusal::WrongKey)?;
+        if !door.status.accepts_ingest() {
+            return Err(Refusal::Inactive { status: door.status.to_string() });
+        }
+        // The status is stored before it is applied: between the two an encoder may try again.
+        let running = self.running(&door.event).ok_or(Refusal::Unavailable)?;
+        if !door.takeover && running.is_taken(door.input) {
+            return Err(Refusal::Busy);
+        }
+        Ok(door.srt_passphrase.as_ref().map(|secret| SecretString::from(secret.expose())))
     }
 }

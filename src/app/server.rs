@@ -1,12 +1,20 @@
 //! Start, reload and stop of the daemon.
 
+use super::doors::Doors;
 use super::registry::{Previews, Registry, Shared};
+use super::rooms::{Handle, Media, Views};
 use crate::config::Config;
 use crate::control::{Addresses, AdminTokenError, Api, Notices, Setup, admin_token as admin_token_of, metrics_router};
-use crate::deliver::hls::{Cors, Origin, OriginOptions};
-use crate::ingest;
-use crate::media::{SharedClock, SystemClock};
-use crate::net::{BindError, HttpOptions, Inherited, Limits, Listener, Source, Tls, TlsError, http, listen};
+use crate::deliver::hls::{self, Cors, Origin, OriginOptions};
+use crate::deliver::webrtc::Whep;
+use crate::ingest::{self, whip::Whip};
+use crate::media::{Dur, SharedClock, SystemClock};
+use crate::net::http::{Direct, Site};
+use crate::net::{
+    BindError, Gate, Guard, HttpOptions, Inherited, Limits, Listener, Source, Tls, TlsError, http, listen,
+};
+use crate::rtc::{self, Rtc};
+use crate::srt::Srt;
 use crate::store::{Store, StoreError};
 use crate::task::Group;
 use arc_swap::ArcSwap;
@@ -88,24 +96,25 @@ struct Listeners {
 impl Listeners {
     fn bind(config: &Config) -> Result<Listeners, BindError> {
         let mut inherited = Inherited::from_env();
-        let limits = |total: u32, per_address: u32| Limits { total: total as usize, per_address: per_address as usize };
-        let http = limits(config.http.max_connections, config.http.max_connections_per_address);
-        let rtmp = limits(config.rtmp.max_connections, config.rtmp.max_connections_per_address);
-        let metrics = Limits { total: 64, per_address: 0 };
+        let gate = |total: u32, per_address: u32| {
+            Gate::new(Limits { total: total as usize, per_address: per_address as usize })
+        };
+        let http = gate(config.http.max_connections, config.http.max_connections_per_address);
+        let rtmp = gate(config.rtmp.max_connections, config.rtmp.max_connections_per_address);
         Ok(Listeners {
-            http: Listener::bind("[http] listen", config.http.listen, http, &mut inherited)?,
+            http: Listener::bind("[http] listen", config.http.listen, &http, &mut inherited)?,
             https: config
                 .http
                 .tls_listen
-                .map(|at| Listener::bind("[http] tls_listen", at, http, &mut inherited))
+                .map(|at| Listener::bind("[http] tls_listen", at, &http, &mut inherited))
                 .transpose()?,
-            rtmp: Listener::bind("[rtmp] listen", config.rtmp.listen, rtmp, &mut inherited)?,
+            rtmp: Listener::bind("[rtmp] listen", config.rtmp.listen, &rtmp, &mut inherited)?,
             rtmps: config
                 .rtmp
                 .tls_listen
-                .map(|at| Listener::bind("[rtmp] tls_listen", at, rtmp, &mut inherited))
+                .map(|at| Listener::bind("[rtmp] tls_listen", at, &rtmp, &mut inherited))
                 .transpose()?,
-            metrics: Listener::bind("[metrics] listen", config.metrics.listen, metrics, &mut inherited)?,
+            metrics: Listener::bind("[metrics] listen", config.metrics.listen, &gate(64, 0), &mut inherited)?,
         })
     }
 
@@ -168,11 +177,18 @@ pub async fn run(config: Config, admin_token: Option<String>, reload: Reload) ->
         eprintln!("admin token (shown once): {}", token.expose());
     }
 
-    let named = listeners.named();
-    let address = |name| named.iter().find(|(n, _)| *n == name).map(|(_, at)| *at);
     let tasks = Group::new();
     // Ended one after the other, in this order.
     let (contribution, serving, events) = (tasks.child(), tasks.child(), tasks.child());
+    let webrtc = rtc::Config {
+        listen: config.webrtc.listen,
+        public_ips: config.webrtc.public_ips.clone(),
+        max_sessions: config.webrtc.max_sessions,
+    };
+    let webrtc = Rtc::start(&webrtc, &tasks, clock.clone())
+        .await
+        .map_err(|e| BindError::new("[webrtc] listen", config.webrtc.listen, e))?;
+
     let notices = Notices::new();
     let previews = Arc::new(Previews::default());
     let options = OriginOptions {
@@ -181,6 +197,9 @@ pub async fn run(config: Config, admin_token: Option<String>, reload: Reload) ->
         live_segments: config.hls.memory_segments as usize,
         ..OriginOptions::default()
     };
+    let rooms = Media::new(webrtc.clone(), &events);
+    let srt_error = |e| BindError::new("[srt] listen", config.srt.listen, e);
+    let srt = Srt::start(clock.clone()).map_err(srt_error)?;
     let shared = Arc::new(Shared {
         store: store.clone(),
         origin: Origin::new(options, previews.clone(), clock.clone(), &tasks),
@@ -189,12 +208,27 @@ pub async fn run(config: Config, admin_token: Option<String>, reload: Reload) ->
         clock: clock.clone(),
         system,
         config: ArcSwap::from_pointee(config.clone()),
+        pathway: config.origin.pathway.clone(),
+        guard: Guard::new(config.outgoing.allow_private),
+        srt: srt.clone(),
         group: events.clone(),
+        rooms: rooms.clone(),
+        doors: Doors::open(store.clone()).await?,
     });
     let registry = Registry::new(shared.clone());
+    // Callers are refused by their own handshake until their events run.
+    let door = ingest::srt::Door::new(registry.clone(), clock.clone());
+    let srt_listener =
+        srt.listen(config.srt.listen, Dur::from_secs_f64(config.srt.latency_seconds), door).map_err(srt_error)?;
+
+    let mut named = listeners.named();
+    let last = named.len() - 1;
+    named.splice(last..last, [("srt", srt_listener.local_addr()), ("webrtc", webrtc.local_addr())]);
+    let address = |name| named.iter().find(|(n, _)| *n == name).map(|(_, at)| *at);
     let api = Api::new(Setup {
         store: store.clone(),
         live: registry.clone(),
+        media: Arc::new(Handle(rooms.clone())),
         notices,
         clock: clock.clone(),
         tasks: serving.clone(),
@@ -203,16 +237,26 @@ pub async fn run(config: Config, admin_token: Option<String>, reload: Reload) ->
             https: address("https"),
             rtmp: address("rtmp"),
             rtmps: address("rtmps"),
+            srt: address("srt"),
         },
         config: &config,
     });
+    rooms.set_rooms(api.rooms().clone());
     let resumed = registry.resume().await?;
+    api.rooms().resume().await?;
 
-    let router = api.router().merge(shared.origin.router());
+    let origin = shared.clone();
+    let media: Direct = Arc::new(move |request, peer| {
+        let answer = origin.origin.answer(request, Some(peer));
+        Box::pin(async move { Ok(answer.await) })
+    });
+    let whip = Whip::new(webrtc.clone(), registry.clone(), clock.clone(), contribution.clone());
+    let whep = Whep::new(webrtc, Arc::new(Views { media: rooms, registry: registry.clone() }));
+    let site = Site::from(api.router(whip.router().merge(whep.router()))).direct(hls::PREFIX, media);
     let options = http_options(&config);
-    http::serve(&serving, listeners.http, None, router.clone(), options);
+    http::serve(&serving, listeners.http, None, site.clone(), options);
     if let (Some(listener), Some(tls)) = (listeners.https, &tls) {
-        http::serve(&serving, listener, Some(tls.http()), router, options);
+        http::serve(&serving, listener, Some(tls.http()), site, options);
     }
     http::serve(&tasks, listeners.metrics, None, metrics_router(recorder.clone()), options);
     contribution.spawn(
@@ -224,6 +268,8 @@ pub async fn run(config: Config, admin_token: Option<String>, reload: Reload) ->
             ingest::rtmp::serve(listener, Some(tls.clone()), registry.clone(), clock.clone(), contribution.clone());
         contribution.spawn("rtmps listener", serve);
     }
+    contribution
+        .spawn("srt listener", ingest::srt::serve(srt_listener, registry.clone(), clock.clone(), contribution.clone()));
     if let Some(tls) = &tls {
         tls.watch(&tasks);
     }
@@ -252,6 +298,8 @@ pub async fn run(config: Config, admin_token: Option<String>, reload: Reload) ->
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     let stop = async {
         contribution.close(CLOSE_LIMIT).await;
+        registry.end_pulls().await;
+        srt.close(CLOSE_LIMIT).await;
         serving.close(options.drain + Duration::from_secs(1)).await;
         registry.close().await;
         events.close(CLOSE_LIMIT).await;
@@ -300,6 +348,7 @@ fn reload_all(reload: &Reload, shared: &Shared, api: &Api, tls: Option<&Tls>) {
                 tracing::warn!(keys = kept.join(", "), "these keys changed and need a restart");
             }
             api.reload(&new);
+            shared.guard.set_allow_private(new.outgoing.allow_private);
             shared.config.store(Arc::new(new));
             tracing::info!("configuration read again");
         }

@@ -7,8 +7,6 @@ use crate::media::{Dur, Grid, Media, Packet, Ts};
 
 /// Pictures that are timed where the bitstream does not state a rate.
 const TIMED_PICTURES: usize = 24;
-/// Rates above this are time bases that encoders write into the place of the rate.
-const MOST_FPS: f64 = 121.0;
 /// How long sound alone is waited on for a picture, before the event is taken for sound only.
 const SOUND_ONLY_AFTER: Dur = Dur::from_secs(3);
 
@@ -44,11 +42,8 @@ impl Measure {
     pub fn push(&mut self, packet: &Packet) -> Option<Shape> {
         match &packet.track.media {
             Media::Video(video) => {
-                self.size = Some((video.width, video.height));
-                self.stated = video.frame_rate.filter(|&(n, d)| {
-                    let fps = f64::from(n) / f64::from(d.max(1));
-                    d > 0 && (1.0..MOST_FPS).contains(&fps)
-                });
+                self.size = Some(video.shown());
+                self.stated = video.rate();
                 self.times.push(packet.pts);
             }
             Media::Audio(_) if self.size.is_none() => {
@@ -104,8 +99,14 @@ mod tests {
     }
 
     fn video(frame_rate: Option<(u32, u32)>) -> Media {
-        let format =
-            VideoFormat { codec: VideoCodec::H264, config: Bytes::new(), width: 1920, height: 1080, frame_rate };
+        let format = VideoFormat {
+            codec: VideoCodec::H264,
+            config: Bytes::new(),
+            width: 1920,
+            height: 1080,
+            frame_rate,
+            sample_aspect: None,
+        };
         Media::Video(format)
     }
 

@@ -89,6 +89,8 @@ pub(super) fn keys_of(section: &str) -> &'static [&'static str] {
         "engine" => fields::<super::Engine>(),
         "programme" => fields::<super::Programme>(),
         "hls" => fields::<super::Hls>(),
+        "origin" => fields::<super::Origin>(),
+        "retention" => fields::<super::Retention>(),
         "drain" => fields::<super::Drain>(),
         _ => &[],
     }

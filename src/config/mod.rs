@@ -13,7 +13,7 @@ mod parse;
 mod tests;
 
 pub use keys::{KeyPath, keys};
-pub use parse::{ConfigError, Position, parse};
+pub use parse::{ConfigError, Position, is_pathway, parse};
 
 use core::net::{IpAddr, SocketAddr};
 use serde::{Deserialize, Serialize};
@@ -48,6 +48,10 @@ pub struct Config {
     pub programme: Programme,
     /// Packaging and the origin.
     pub hls: Hls,
+    /// This origin among others.
+    pub origin: Origin,
+    /// How long personal data is kept.
+    pub retention: Retention,
     /// Stopping.
     pub drain: Drain,
 }
@@ -76,7 +80,7 @@ pub struct Http {
     pub cors: Vec<String>,
     /// Addresses of reverse proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed.
     pub trusted_proxies: Vec<IpAddr>,
-    /// Open connections of a listener; more are told so and closed.
+    /// Open connections, plain and TLS together; more are told so and closed.
     pub max_connections: u32,
     /// The same for one client: an IPv4 address or an IPv6 /64. 0 means no limit, for a listener behind a proxy.
     pub max_connections_per_address: u32,
@@ -109,7 +113,7 @@ pub struct Rtmp {
     /// RTMPS with the certificate of `[tls]`; none: no such listener.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls_listen: Option<SocketAddr>,
-    /// Open connections of a listener; more are closed at once.
+    /// Open connections, plain and TLS together; more are closed at once.
     pub max_connections: u32,
     /// The same for one client: an IPv4 address or an IPv6 /64. 0 means no limit.
     pub max_connections_per_address: u32,
@@ -121,6 +125,8 @@ pub struct Rtmp {
 pub struct Srt {
     /// SRT (UDP). Port 0 means any free port.
     pub listen: SocketAddr,
+    /// How long packets are held back at least, for lost ones to come again. An encoder that asks for more gets it.
+    pub latency_seconds: f64,
 }
 
 /// `[webrtc]`. Needs a restart.
@@ -131,6 +137,8 @@ pub struct WebRtc {
     pub listen: SocketAddr,
     /// Addresses at which browsers reach this port, where they differ from the machine's own (NAT).
     pub public_ips: Vec<IpAddr>,
+    /// Booths, viewers, contributors and connection tests at a time; more are told to come later.
+    pub max_sessions: u32,
 }
 
 /// `[metrics]`. Needs a restart.
@@ -246,6 +254,10 @@ impl Preset {
     }
 }
 
+/// How long what is on air may be black, frozen or silent: cuts through black are shorter than a second, and who would wait
+/// for more than ten minutes looks himself.
+pub const TRIGGER_SECONDS: std::ops::RangeInclusive<f64> = 1.0..=600.0;
+
 /// `[programme]`. Reloaded: holds for events that leave `inactive` or `ended` from then on.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
@@ -257,6 +269,13 @@ pub struct Programme {
     pub loss_timeout_seconds: f64,
     /// How long main must have been clean before the programme returns to it.
     pub recover_after_seconds: f64,
+    /// Where an event does not say, how long the picture of what is on air may be black before the other input takes its
+    /// place; 0: for ever.
+    pub black_after_seconds: f64,
+    /// The same for a picture that stands still.
+    pub frozen_after_seconds: f64,
+    /// The same for a silent floor.
+    pub silent_after_seconds: f64,
     /// When the programme returns to main.
     pub recover: Recover,
 }
@@ -282,6 +301,23 @@ pub struct Hls {
     pub dvr_window_seconds: f64,
     /// Segments of each rendition that stay in memory.
     pub memory_segments: u32,
+}
+
+/// `[origin]`. Needs a restart.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Origin {
+    /// What players call this daemon where an event has other origins beside it (PATHWAY-ID, RFC 8216bis §4.4.6.2). The
+    /// daemons of one event have different ones.
+    pub pathway: String,
+}
+
+/// `[retention]`. Reloaded.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Retention {
+    /// Days for which results of connection tests are kept.
+    pub connection_tests_days: u32,
 }
 
 /// `[drain]`. Reloaded.
@@ -327,13 +363,13 @@ impl Default for Rtmp {
 
 impl Default for Srt {
     fn default() -> Self {
-        Srt { listen: any(9000) }
+        Srt { listen: any(9000), latency_seconds: 0.12 }
     }
 }
 
 impl Default for WebRtc {
     fn default() -> Self {
-        WebRtc { listen: any(8189), public_ips: Vec::new() }
+        WebRtc { listen: any(8189), public_ips: Vec::new(), max_sessions: 1_000 }
     }
 }
 
@@ -366,6 +402,9 @@ impl Default for Programme {
             delay_seconds: 0.75,
             loss_timeout_seconds: 0.5,
             recover_after_seconds: 3.0,
+            black_after_seconds: 0.0,
+            frozen_after_seconds: 0.0,
+            silent_after_seconds: 0.0,
             recover: Recover::default(),
         }
     }
@@ -373,7 +412,19 @@ impl Default for Programme {
 
 impl Default for Hls {
     fn default() -> Self {
-        Hls { dvr_window_seconds: 1_800.0, memory_segments: 16 }
+        Hls { dvr_window_seconds: 1_800.0, memory_segments: 8 }
+    }
+}
+
+impl Default for Origin {
+    fn default() -> Self {
+        Origin { pathway: "a".to_owned() }
+    }
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Retention { connection_tests_days: 90 }
     }
 }
 
@@ -384,7 +435,7 @@ impl Default for Drain {
 }
 
 /// Keys that SIGHUP does not apply, as `section` or `section.key`.
-const RESTART: [&str; 13] = [
+const RESTART: [&str; 14] = [
     "store",
     "http.listen",
     "http.tls_listen",
@@ -397,6 +448,7 @@ const RESTART: [&str; 13] = [
     "srt",
     "webrtc",
     "metrics",
+    "origin",
     "log.format",
 ];
 

@@ -1,7 +1,7 @@
 //! Text and variables to [`Config`], or an error that says where and what to do.
 
 use super::keys::{keys_of, sections};
-use super::{Config, KeyPath, keys};
+use super::{Config, KeyPath, TRIGGER_SECONDS, keys};
 use core::net::SocketAddr;
 use serde::Deserialize;
 use std::fmt;
@@ -222,14 +222,31 @@ struct Fault {
 
 /// Ranges and contradictions.
 fn check(config: &Config) -> Result<(), Fault> {
-    let Config { store, http, tls, rtmp, engine, programme, hls, drain, log, srt, webrtc, metrics, outgoing: _ } =
-        config;
+    let Config {
+        store,
+        http,
+        tls,
+        rtmp,
+        engine,
+        programme,
+        hls,
+        origin,
+        retention,
+        drain,
+        log,
+        srt,
+        webrtc,
+        metrics,
+        outgoing: _,
+    } = config;
     if store.dir.as_os_str().is_empty() {
         return Err(fault("store", "dir", "is empty", "name the state directory"));
     }
     let seconds = [
         ("http", "head_timeout_seconds", http.head_timeout_seconds, 0.1, 600.0),
         ("http", "stall_timeout_seconds", http.stall_timeout_seconds, 1.0, 600.0),
+        // Below 20 ms libsrt's own clock is too coarse; it holds 8192 packets, which is 8 s at 11 Mbps.
+        ("srt", "latency_seconds", srt.latency_seconds, 0.02, 8.0),
         // The engine works on whole GOPs of up to 2 s; ten of them in memory are the most that failover can use.
         ("programme", "delay_seconds", programme.delay_seconds, 0.0, 20.0),
         ("programme", "loss_timeout_seconds", programme.loss_timeout_seconds, 0.1, 60.0),
@@ -243,12 +260,26 @@ fn check(config: &Config) -> Result<(), Fault> {
             return Err(fault(section, key, &format!("is {value}"), &format!("write {min} to {max} seconds")));
         }
     }
+    let triggers = [
+        ("black_after_seconds", programme.black_after_seconds),
+        ("frozen_after_seconds", programme.frozen_after_seconds),
+        ("silent_after_seconds", programme.silent_after_seconds),
+    ];
+    for (key, value) in triggers {
+        if value != 0.0 && !TRIGGER_SECONDS.contains(&value) {
+            let (least, most) = (TRIGGER_SECONDS.start(), TRIGGER_SECONDS.end());
+            let help = format!("write {least} to {most} seconds, or 0 for never");
+            return Err(fault("programme", key, &format!("is {value}"), &help));
+        }
+    }
     let counts = [
         ("http", "max_connections", http.max_connections, 1, 1_000_000),
         ("http", "max_connections_per_address", http.max_connections_per_address, 0, 1_000_000),
         ("rtmp", "max_connections", rtmp.max_connections, 1, 100_000),
         ("rtmp", "max_connections_per_address", rtmp.max_connections_per_address, 0, 100_000),
+        ("webrtc", "max_sessions", webrtc.max_sessions, 1, 100_000),
         ("engine", "memory_limit_mb", engine.memory_limit_mb, 128, 1 << 20),
+        ("retention", "connection_tests_days", retention.connection_tests_days, 1, 3_650),
         // Six segments are what a player holds back at most; 4096 of a 6 Mbps rendition are 6 GB.
         ("hls", "memory_segments", hls.memory_segments, 6, 4_096),
     ];
@@ -256,6 +287,10 @@ fn check(config: &Config) -> Result<(), Fault> {
         if !(min..=max).contains(&value) {
             return Err(fault(section, key, &format!("is {value}"), &format!("write {min} to {max}")));
         }
+    }
+    if !is_pathway(&origin.pathway) {
+        let help = "write 1 to 32 of the characters a-z A-Z 0-9 . - _";
+        return Err(fault("origin", "pathway", &format!("is `{}`", origin.pathway), help));
     }
     if let Some(url) = &http.public_url {
         check_origin(url).map_err(|why| {
@@ -312,6 +347,12 @@ fn distinct(listeners: &[(&'static str, &'static str, Option<SocketAddr>)]) -> R
         }
     }
     Ok(())
+}
+
+/// Whether a text can be a PATHWAY-ID (RFC 8216bis §4.4.6.2), and is short enough to stand in every line of a playlist.
+pub fn is_pathway(text: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
+    (1..=32).contains(&text.len()) && text.bytes().all(plain)
 }
 
 /// `scheme://host[:port]` and nothing after it.

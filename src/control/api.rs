@@ -5,9 +5,11 @@ use super::links::Addresses;
 use super::live::Live;
 use super::notices::Notices;
 use super::problem::Problem;
+use super::rooms::{RoomMedia, Rooms, booths, info, peers, probes, socket};
 use super::{docs, events, health, inputs, openapi, pages, state, stream};
+use crate::booth::{Bucket, Rate};
 use crate::config::Config;
-use crate::media::{Dur, SharedClock};
+use crate::media::{Dur, SharedClock, Ts};
 use crate::store::{EventId, Role, Store};
 use crate::task::Group;
 use arc_swap::ArcSwap;
@@ -36,6 +38,8 @@ pub struct Setup<'a> {
     pub store: Store,
     /// The running side.
     pub live: Arc<dyn Live>,
+    /// The media side of the rooms.
+    pub media: Arc<dyn RoomMedia>,
     /// Where `app` tells of inputs and switches; status and settings are told here.
     pub notices: Notices,
     /// The daemon's clock.
@@ -54,6 +58,8 @@ pub(super) struct Public {
     pub public_url: Option<String>,
     pub cors: Vec<String>,
     pub trusted_proxies: Vec<IpAddr>,
+    pub connection_tests_days: u32,
+    pub pathway: String,
 }
 
 impl Public {
@@ -62,6 +68,8 @@ impl Public {
             public_url: config.http.public_url.clone(),
             cors: config.http.cors.clone(),
             trusted_proxies: config.http.trusted_proxies.iter().map(IpAddr::to_canonical).collect(),
+            connection_tests_days: config.retention.connection_tests_days,
+            pathway: config.origin.pathway.clone(),
         }
     }
 }
@@ -77,6 +85,9 @@ struct Inner {
     failures: Failures,
     streams: stream::Slots,
     pages: pages::Cache,
+    rooms: Rooms,
+    probes: probes::Probes,
+    results: Results,
     /// One turn per event whose changes are under way. The map's lock is held for a look-up, never across an await; a turn is
     /// held while a change is stored and applied, by a task that nobody can drop half-way.
     turns: Mutex<HashMap<EventId, Weak<tokio::sync::Mutex<()>>>>,
@@ -89,7 +100,8 @@ pub struct Api(Arc<Inner>);
 impl Api {
     /// The control side, which begins to forget what is not used any more.
     pub fn new(setup: Setup<'_>) -> Api {
-        let Setup { store, live, notices, clock, tasks, addresses, config } = setup;
+        let Setup { store, live, media, notices, clock, tasks, addresses, config } = setup;
+        let rooms = Rooms::new(media, store.clone(), notices.clone(), clock.clone(), tasks.clone());
         let public = ArcSwap::from_pointee(Public::of(config));
         let inner = Inner {
             store,
@@ -102,6 +114,9 @@ impl Api {
             failures: Failures::new(),
             streams: stream::Slots::new(),
             pages: pages::Cache::default(),
+            rooms,
+            probes: probes::Probes::default(),
+            results: Results::default(),
             turns: Mutex::default(),
         };
         let api = Api(Arc::new(inner));
@@ -113,20 +128,37 @@ impl Api {
                 let Some(inner) = weak.upgrade() else { return };
                 inner.failures.sweep();
                 inner.notices.sweep();
+                inner.probes.sweep(clock.now());
+                inner.results.sweep(clock.now());
+                inner.forget_tests(wall(clock.now())).await;
             }
         });
         api
     }
 
-    /// Takes over what may be reloaded: `http.public_url` and `http.cors`.
+    /// The rooms, for what the running side has to tell them.
+    pub fn rooms(&self) -> &Rooms {
+        &self.0.rooms
+    }
+
+    pub(super) fn probes(&self) -> &probes::Probes {
+        &self.0.probes
+    }
+
+    pub(super) fn results(&self) -> ResultsOf<'_> {
+        ResultsOf { results: &self.0.results, now: self.0.clock.now() }
+    }
+
+    /// Takes over what may be reloaded: `http.public_url`, `http.cors` and retention.
     pub fn reload(&self, config: &Config) {
-        let trusted_proxies = self.public().trusted_proxies.clone();
-        self.0.public.store(Arc::new(Public { trusted_proxies, ..Public::of(config) }));
+        let (trusted_proxies, pathway) = (self.public().trusted_proxies.clone(), self.public().pathway.clone());
+        self.0.public.store(Arc::new(Public { trusted_proxies, pathway, ..Public::of(config) }));
     }
 
     /// Everything but media: the API, its description, health and the pages, with answers to unknown addresses.
     /// `app` merges the origin's router into it.
-    pub fn router(&self) -> Router {
+    /// The routes, with `more` beside them, which other modules answer.
+    pub fn router(&self, more: Router) -> Router {
         let mut router = Router::new();
         for Route { path, access, handler, .. } in table() {
             let handler = match access {
@@ -138,6 +170,7 @@ impl Api {
             router = router.route(path, handler);
         }
         router
+            .merge(more.with_state(()))
             .fallback(|| async { Problem::not_found("such address; /api/docs lists what there is") })
             .layer(CatchPanicLayer::custom(panicked))
             .layer(middleware::from_fn_with_state(self.clone(), surround))
@@ -186,9 +219,7 @@ impl Api {
 
     /// The wall clock as the daemon's clock has it, in UTC with milliseconds.
     pub(super) fn now(&self) -> OffsetDateTime {
-        let ms = i128::from(self.0.clock.now().as_millis());
-        // A clock beyond the year 9999 is no clock.
-        OffsetDateTime::from_unix_timestamp_nanos(ms * 1_000_000).unwrap_or(OffsetDateTime::UNIX_EPOCH)
+        wall(self.0.clock.now())
     }
 
     /// Does `job` when it is this event's turn, and to the end even when the client that asked is gone: a change that is stored is also
@@ -219,6 +250,54 @@ impl Api {
         self.0.tasks.spawn("event change", work.in_current_span());
         // The task ends without an answer only by a panic, which its group has logged.
         result.await.unwrap_or_else(|_| Err(Problem::internal()))
+    }
+}
+
+/// A point of the daemon's clock, which is Unix time, in UTC with milliseconds.
+pub(super) fn wall(at: Ts) -> OffsetDateTime {
+    let ms = i128::from(at.as_millis());
+    // A clock beyond the year 9999 is no clock.
+    OffsetDateTime::from_unix_timestamp_nanos(ms * 1_000_000).unwrap_or(OffsetDateTime::UNIX_EPOCH)
+}
+
+/// Results of connection tests that a link may leave: everybody of an event, some of them twice.
+const RESULTS: Rate = Rate { burst: 60, every: Dur::from_secs(10) };
+
+/// How many results each link has left of late.
+#[derive(Default)]
+struct Results(Mutex<HashMap<String, Bucket>>);
+
+impl Results {
+    /// Forgets links that have not been used for a while. There are no more of them than valid links.
+    fn sweep(&self, now: Ts) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, bucket| !bucket.full(now));
+    }
+}
+
+/// The same, at some time.
+pub(super) struct ResultsOf<'a> {
+    results: &'a Results,
+    now: Ts,
+}
+
+impl ResultsOf<'_> {
+    /// Whether a link may leave one more.
+    pub fn allow(&self, link: &str) -> bool {
+        let mut buckets = self.results.0.lock().unwrap_or_else(PoisonError::into_inner);
+        buckets.entry(link.to_owned()).or_insert_with(|| Bucket::new(self.now)).take(RESULTS, self.now)
+    }
+}
+
+impl Inner {
+    /// Deletes results of connection tests whose time is over. A failure is logged and tried again a minute later.
+    async fn forget_tests(&self, now: OffsetDateTime) {
+        let days = i64::from(self.public.load().connection_tests_days);
+        let limit = now.checked_sub(time::Duration::days(days)).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+        match self.store.sweep_connection_tests(limit).await {
+            Ok(0) => {}
+            Ok(count) => tracing::info!(count, "old connection tests deleted"),
+            Err(error) => tracing::error!(%error, "old connection tests are not deleted"),
+        }
     }
 }
 
@@ -259,9 +338,43 @@ pub(super) fn table() -> Vec<Route> {
         route("get", "/api/v1/events/{id}/inputs", Least(ReadOnly), get(inputs::show)),
         route("put", "/api/v1/events/{id}/inputs/active", Least(Operator), put(inputs::select)),
         route("post", "/api/v1/events/{id}/inputs/{input}/key", Least(Manager), post(inputs::rotate_key)),
+        route("put", "/api/v1/events/{id}/inputs/{input}/pull", Least(Manager), put(inputs::set_pull)),
+        route("delete", "/api/v1/events/{id}/inputs/{input}/pull", Least(Manager), delete(inputs::remove_pull)),
         route("get", "/api/v1/events/{id}/preview.jpg", Least(ReadOnly), get(inputs::preview)),
         route("get", "/api/v1/events/{id}/stream", Least(ReadOnly), get(stream::staff)),
         route("get", "/api/v1/events/{id}/state", Public, get(state::serve)),
+        route("get", "/api/v1/events/{id}/links", Least(ReadOnly), get(booths::list_links)),
+        route("post", "/api/v1/events/{id}/links", Least(Manager), post(booths::create_link)),
+        route("delete", "/api/v1/events/{id}/links/{link}", Least(Manager), delete(booths::revoke_link)),
+        route("get", "/api/v1/events/{id}/booths", Least(ReadOnly), get(booths::list_booths)),
+        route("patch", "/api/v1/events/{id}/booths/{language}", Least(Operator), patch(booths::edit_booth)),
+        route("get", "/api/v1/connection-tests", Least(Manager), get(probes::list)),
+        route("delete", "/api/v1/connection-tests/{test}", Least(Manager), delete(probes::remove)),
+        route("get", "/booth/{secret}/info", Public, get(info::booth)),
+        route("get", "/booth/{secret}/ws", Public, get(socket::booth)),
+        route("post", "/booth/{secret}/whip", Public, post(peers::voice)),
+        route("patch", "/booth/{secret}/whip/{session}", Public, patch(peers::patch_voice)),
+        route("delete", "/booth/{secret}/whip/{session}", Public, delete(peers::end_voice)),
+        route("post", "/booth/{secret}/whep", Public, post(peers::ears)),
+        route("patch", "/booth/{secret}/whep/{session}", Public, patch(peers::patch_ears)),
+        route("delete", "/booth/{secret}/whep/{session}", Public, delete(peers::end_ears)),
+        route("get", "/manage/{id}/info", Public, get(info::manage)),
+        route("get", "/manage/{id}/ws", Public, get(socket::manage)),
+        route("post", "/manage/{id}/whep", Public, post(peers::monitor)),
+        route("patch", "/manage/{id}/whep/{session}", Public, patch(peers::patch_monitor)),
+        route("delete", "/manage/{id}/whep/{session}", Public, delete(peers::end_monitor)),
+        route("get", "/participant/{secret}/info", Public, get(info::participant)),
+        route("post", "/participant/{secret}/whep", Public, post(peers::participate)),
+        route("patch", "/participant/{secret}/whep/{session}", Public, patch(peers::patch_participant)),
+        route("delete", "/participant/{secret}/whep/{session}", Public, delete(peers::end_participant)),
+        route("get", "/test/{secret}/info", Public, get(info::test)),
+        route("post", "/test/{secret}/rtc", Public, post(probes::probe)),
+        route("delete", "/test/{secret}/rtc/{session}", Public, delete(probes::end_probe)),
+        route("post", "/test/{secret}/result", Public, post(probes::result)),
+        route("get", "/booth/{secret}", Public, get(pages::booth)),
+        route("get", "/manage/{id}", Public, get(pages::manage)),
+        route("get", "/participant/{secret}", Public, get(pages::participant)),
+        route("get", "/test/{secret}", Public, get(pages::test)),
         route("get", "/", Public, get(pages::index)),
         route("get", "/watch/{id}", Public, get(pages::watch)),
         route("get", "/embed/{id}", Public, get(pages::embed)),

@@ -144,15 +144,25 @@ pub(super) async fn require(State((api, role)): State<(Api, Role)>, request: Req
     next.run(Request::from_parts(parts, body)).await
 }
 
-fn refused(api: &Api, parts: &Parts) -> Problem {
+/// Counts somebody who did not show what was needed.
+///
+/// # Errors
+/// 429 when there were too many of them from the same client.
+pub(super) fn note_failure(api: &Api, parts: &Parts, needed: &str) -> Result<(), Problem> {
     metrics::counter!("boothcast_authentication_failures_total").increment(1);
     // Without a connection (a test) all are one client.
     let peer = links::peer(parts).map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |p| p.ip());
     let client = links::client(peer, &parts.headers, &api.public().trusted_proxies);
-    if let Err(seconds) = api.failures().note(client) {
-        let detail = format!("Too many requests without a valid token from your address; wait {seconds} s.");
-        return Problem::new(StatusCode::TOO_MANY_REQUESTS, "too-many-failures", "Too many requests", detail)
-            .header(header::RETRY_AFTER, HeaderValue::from(seconds));
+    api.failures().note(client).map_err(|seconds| {
+        let detail = format!("Too many requests without {needed} from your address; wait {seconds} s.");
+        Problem::new(StatusCode::TOO_MANY_REQUESTS, "too-many-failures", "Too many requests", detail)
+            .header(header::RETRY_AFTER, HeaderValue::from(seconds))
+    })
+}
+
+fn refused(api: &Api, parts: &Parts) -> Problem {
+    if let Err(problem) = note_failure(api, parts, "a valid token") {
+        return problem;
     }
     let shown = parts.headers.contains_key(header::AUTHORIZATION);
     let (detail, challenge) = if shown {
@@ -168,7 +178,7 @@ fn refused(api: &Api, parts: &Parts) -> Problem {
 }
 
 /// The token of `Authorization: Bearer` (RFC 6750 §2.1; the scheme in any case, RFC 9110 §11.1).
-fn bearer(headers: &HeaderMap) -> Option<&str> {
+pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let value = values.next()?.to_str().ok()?;
     if values.next().is_some() {

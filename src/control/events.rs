@@ -6,10 +6,11 @@ use super::extract::{EventPath, JsonBody, Query, no_event};
 use super::links::Base;
 use super::notices::Notice;
 use super::problem::{FieldError, Problem};
+use super::rooms::booths::booth_links;
 use super::validate::EventEdit;
 use super::view::{EventList, EventView};
-use super::{openapi, state};
-use crate::store::{Change, Cursor, Event, Status, StatusChange};
+use super::{openapi, origins, state};
+use crate::store::{Change, Cursor, Event, Keys, Role, Status, StatusChange};
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -39,6 +40,12 @@ pub(super) struct ListQuery {
     cursor: Option<String>,
 }
 
+/// An event as it is shown to someone with `role`.
+async fn view(api: &Api, event: &Event, base: &Base, role: Role, keys: Option<&Keys>) -> Result<EventView, Problem> {
+    let booths = booth_links(api, &[event], base, role).await?.pop().unwrap_or_default();
+    Ok(EventView::new(event, booths, base, role, keys))
+}
+
 /// Lists events, newest first.
 #[utoipa::path(get, path = "/api/v1/events", tag = "events", params(ListQuery),
     responses((status = 200, description = "A page of events", body = EventList), openapi::Refused, openapi::Invalid))]
@@ -58,7 +65,10 @@ pub(super) async fn list(
     let cursor =
         query.cursor.map(|text| read_cursor(&text).ok_or_else(|| wrong("cursor", "is not the `next` of a page")));
     let page = api.store().events(query.status, cursor.transpose()?.as_ref(), limit).await?;
-    let items = page.items.iter().map(|e| EventView::new(e, &base, principal.token.role, None)).collect();
+    let role = principal.token.role;
+    let booths = booth_links(&api, &page.items.iter().collect::<Vec<_>>(), &base, role).await?;
+    let views = page.items.iter().zip(booths).map(|(e, booths)| EventView::new(e, booths, &base, role, None));
+    let items = views.collect();
     Ok(Json(EventList { items, next: page.next.map(|c| write_cursor(&c)) }))
 }
 
@@ -87,11 +97,13 @@ pub(super) async fn create(
     base: Base,
     JsonBody(edit): JsonBody<EventEdit>,
 ) -> Result<Response, Problem> {
-    let (settings, takeover) = edit.create()?;
-    let (event, keys) = api.store().create_event(&settings, takeover, api.now()).await?;
+    let (settings, inputs) = edit.create()?;
+    origins::check_own(&settings, &api.public().pathway)?;
+    let (event, keys) = api.store().create_event(&settings, &inputs, api.now()).await?;
+    api.live().event_created(Arc::new(event.clone())).await;
     tracing::info!(token = principal.token.id, event = event.id.as_str(), "event made");
     let location = HeaderValue::from_str(&format!("/api/v1/events/{}", event.id)).map_err(|_| Problem::internal())?;
-    let view = EventView::new(&event, &base, principal.token.role, Some(&keys));
+    let view = view(&api, &event, &base, principal.token.role, Some(&keys)).await?;
     Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(view)).into_response())
 }
 
@@ -105,7 +117,7 @@ pub(super) async fn show(
     EventPath(id): EventPath,
 ) -> Result<Json<EventView>, Problem> {
     let event = api.store().event(&id).await?.ok_or_else(no_event)?;
-    Ok(Json(EventView::new(&event, &base, principal.token.role, None)))
+    view(&api, &event, &base, principal.token.role, None).await.map(Json)
 }
 
 /// Changes an event. What is left out stays as it is; null takes a value away.
@@ -126,9 +138,10 @@ pub(super) async fn edit(
         let mut before = 0;
         let change = work
             .store()
-            .update_event(&target, now, |event, settings, takeover| {
+            .update_event(&target, now, |event, settings, inputs| {
                 before = event.revision;
-                edit.apply(event, settings, takeover)
+                edit.apply(event, settings, inputs)?;
+                origins::check_own(settings, &work.public().pathway)
             })
             .await?;
         let event = match change {
@@ -138,6 +151,7 @@ pub(super) async fn edit(
         };
         if event.revision != before {
             work.live().event_changed(event.clone()).await;
+            work.rooms().sync(&event).await?;
             work.notices().publish(&target, state::notice(&event, now));
             work.notices().publish(&target, changed(&event, now));
         }
@@ -145,7 +159,7 @@ pub(super) async fn edit(
     };
     let event = api.in_turn(&id, change).await?;
     tracing::info!(token = principal.token.id, event = id.as_str(), revision = event.revision, "event changed");
-    Ok(Json(EventView::new(&event, &base, principal.token.role, None)))
+    view(&api, &event, &base, principal.token.role, None).await.map(Json)
 }
 
 /// What staff hears when an event's settings changed: where to look. The event itself looks different to each of them.
@@ -172,6 +186,7 @@ pub(super) async fn remove(
     let change = async move {
         match work.store().delete_event(&target, |event| !event.settings.permanent).await? {
             Change::Done(event) => {
+                work.rooms().close(&target, "The event was deleted.");
                 work.live().event_deleted(Arc::new(event)).await;
                 work.notices().close(&target);
                 Ok(())
@@ -213,6 +228,8 @@ pub(super) async fn set_status(
             StatusChange::Done(event, from) => {
                 let event = Arc::new(event);
                 work.live().status_changed(event.clone(), from).await;
+                // After what they play from runs; what closes is told why first.
+                work.rooms().sync(&event).await?;
                 work.notices().publish(&target, Notice::status(work.now(), next));
                 tracing::info!(
                     token,
@@ -236,5 +253,5 @@ pub(super) async fn set_status(
         }
     };
     let event = api.in_turn(&id, change).await?;
-    Ok(Json(EventView::new(&event, &base, principal.token.role, None)))
+    view(&api, &event, &base, principal.token.role, None).await.map(Json)
 }

@@ -31,7 +31,7 @@ impl<T: DeserializeOwned> FromRequest<Api> for JsonBody<T> {
             let detail = "Send the body as JSON, with `Content-Type: application/json`.";
             return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not-json", "Unsupported media type", detail));
         }
-        json(&read(body).await?).map(JsonBody)
+        json(&read(body, MAX_BODY).await?).map(JsonBody)
     }
 }
 
@@ -41,11 +41,12 @@ fn is_json(parts: &Parts) -> bool {
     essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"))
 }
 
-async fn read(body: Body) -> Result<Bytes, Problem> {
-    match tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, MAX_BODY).collect()).await {
+/// Reads a body of `most` bytes at most.
+pub(super) async fn read(body: Body, most: usize) -> Result<Bytes, Problem> {
+    match tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, most).collect()).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => {
-            let detail = format!("The body may have {MAX_BODY} bytes at most.");
+            let detail = format!("The body may have {most} bytes at most.");
             Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", "Body too large", detail))
         }
         Ok(Err(_)) => {
@@ -144,7 +145,7 @@ mod tests {
     async fn a_body_that_does_not_end_is_given_up() {
         let first = futures_util::stream::iter([Ok::<_, std::io::Error>(Bytes::from_static(b"{\"name\":"))]);
         let stalled = futures_util::StreamExt::chain(first, futures_util::stream::pending());
-        let problem = read(Body::from_stream(stalled)).await.expect_err("given up");
+        let problem = read(Body::from_stream(stalled), MAX_BODY).await.expect_err("given up");
         assert_eq!(problem.status(), StatusCode::REQUEST_TIMEOUT);
     }
 }

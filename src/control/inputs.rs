@@ -5,9 +5,10 @@ use super::auth::Principal;
 use super::extract::{EventPath, InputPath, JsonBody, no_event};
 use super::links::Base;
 use super::openapi;
-use super::problem::Problem;
+use super::problem::{FieldError, Problem};
 use super::view::InputView;
-use crate::store::{Change, Event, Selection};
+use crate::media::InputName;
+use crate::store::{Change, Event, EventId, Secret, Selection};
 use axum::Json;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -97,8 +98,70 @@ pub(super) async fn rotate_key(
     };
     let (event, key) = api.in_turn(&id, change).await?;
     tracing::info!(token = principal.token.id, event = id.as_str(), input = input.as_str(), "stream key changed");
-    let view = InputView::new(event.inputs.get(input), &base, Some(&key));
+    let view = InputView::new(event.inputs.get(input), &base, principal.token.role, Some(&key));
     Ok((StatusCode::CREATED, Json(view)).into_response())
+}
+
+/// Where an input is to be pulled from.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PullEdit {
+    /// `rtmp://`, `rtmps://`, `rtsp://`, `rtsps://` or `srt://` (a server that listens; `streamid`, `passphrase`, `pbkeylen`
+    /// and `latency` in milliseconds stand in the query). It is kept sealed; user and password (of RTSP) and a query are shown
+    /// as `***`.
+    url: String,
+}
+
+/// Sets what an input is pulled from. While the event runs the server is connected to at once, and again by itself whenever the
+/// stream ends; `inputs` tells how it stands.
+#[utoipa::path(put, path = "/api/v1/events/{id}/inputs/{input}/pull", tag = "inputs", params(openapi::Id, openapi::Input),
+    request_body = PullEdit,
+    responses((status = 200, description = "The input", body = InputView),
+        openapi::Refused, openapi::NotFound, openapi::BadBody))]
+pub(super) async fn set_pull(
+    State(api): State<Api>,
+    principal: Principal,
+    base: Base,
+    EventPath(id): EventPath,
+    InputPath(input): InputPath,
+    JsonBody(PullEdit { url }): JsonBody<PullEdit>,
+) -> Result<Json<InputView>, Problem> {
+    let url = Secret::new(url.trim());
+    if let Err(message) = api.live().check_pull(url.expose()).await {
+        return Err(Problem::invalid(vec![FieldError { field: "url".to_owned(), message }]));
+    }
+    let event = change_pull(&api, &id, input, Some(url)).await?;
+    tracing::info!(token = principal.token.id, event = id.as_str(), input = input.as_str(), "pull set");
+    Ok(Json(InputView::new(event.inputs.get(input), &base, principal.token.role, None)))
+}
+
+/// Ends pulling. What was being pulled ends with this; it is no error if nothing was.
+#[utoipa::path(delete, path = "/api/v1/events/{id}/inputs/{input}/pull", tag = "inputs", params(openapi::Id, openapi::Input),
+    responses((status = 204, description = "Nothing is pulled"), openapi::Refused, openapi::NotFound))]
+pub(super) async fn remove_pull(
+    State(api): State<Api>,
+    principal: Principal,
+    EventPath(id): EventPath,
+    InputPath(input): InputPath,
+) -> Result<StatusCode, Problem> {
+    change_pull(&api, &id, input, None).await?;
+    tracing::info!(token = principal.token.id, event = id.as_str(), input = input.as_str(), "pull removed");
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn change_pull(api: &Api, id: &EventId, input: InputName, url: Option<Secret>) -> Result<Arc<Event>, Problem> {
+    let (work, target) = (api.clone(), id.clone());
+    let change = async move {
+        let changed = work.store().set_pull(&target, input, url.as_ref(), work.now()).await?;
+        let (event, news) = changed.ok_or_else(no_event)?;
+        let event = Arc::new(event);
+        if news {
+            work.live().pull_changed(event.clone(), input).await;
+            work.notices().publish(&target, super::events::changed(&event, work.now()));
+        }
+        Ok(event)
+    };
+    api.in_turn(id, change).await
 }
 
 /// The programme's present picture, at most a second old.

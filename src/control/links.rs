@@ -19,6 +19,8 @@ pub struct Addresses {
     pub rtmp: Option<SocketAddr>,
     /// RTMPS.
     pub rtmps: Option<SocketAddr>,
+    /// SRT.
+    pub srt: Option<SocketAddr>,
 }
 
 /// The application name in RTMP addresses.
@@ -49,6 +51,39 @@ impl Base {
     pub fn rtmps(&self) -> Option<String> {
         self.addresses.rtmps.map(|a| format!("rtmps://{}:{}/{RTMP_APP}", self.host, a.port()))
     }
+}
+
+impl Base {
+    /// Where an encoder publishes by SRT, in the form that it takes in one piece; without a key, all but the stream id.
+    pub fn srt(&self, key: Option<&str>, passphrase: Option<&str>) -> Option<String> {
+        let address = self.addresses.srt?;
+        let mut query = Vec::new();
+        if let Some(key) = key {
+            query.push(format!("streamid={}", percent_encoded(key)));
+        }
+        if let Some(passphrase) = passphrase {
+            query.push(format!("passphrase={}", percent_encoded(passphrase)));
+            query.push(format!("pbkeylen={SRT_KEY_LENGTH}"));
+        }
+        let query = if query.is_empty() { String::new() } else { format!("?{}", query.join("&")) };
+        Some(format!("srt://{}:{}{query}", self.host, address.port()))
+    }
+}
+
+/// AES-256. The sender chooses; a shorter key is taken too.
+const SRT_KEY_LENGTH: u8 = 32;
+
+/// All but unreserved characters encoded (RFC 3986 §2.3).
+fn percent_encoded(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    out
 }
 
 impl FromRequestParts<Api> for Base {
@@ -138,6 +173,21 @@ mod tests {
         for wrong in ["", "a b", "a/b", "a\"b", "user@host", "ho%73t", &"a".repeat(260)] {
             assert!(!is_authority(wrong), "{wrong}");
         }
+    }
+
+    #[test]
+    fn srt_addresses_are_complete() {
+        let addresses = Addresses { srt: Some(([0, 0, 0, 0], 9000).into()), ..Addresses::default() };
+        let base = Base { origin: "https://[::1]:8443".into(), host: "[::1]".into(), addresses };
+        let url = |key, passphrase| base.srt(key, passphrase).expect("a listener");
+        assert_eq!(url(Some("k3y"), None), "srt://[::1]:9000?streamid=k3y");
+        assert_eq!(
+            url(Some("k3y"), Some("a b&c=d/é?1")),
+            "srt://[::1]:9000?streamid=k3y&passphrase=a%20b%26c%3Dd%2F%C3%A9%3F1&pbkeylen=32"
+        );
+        assert_eq!(url(None, Some("0123456789")), "srt://[::1]:9000?passphrase=0123456789&pbkeylen=32");
+        assert_eq!(url(None, None), "srt://[::1]:9000");
+        assert_eq!(Base { addresses: Addresses::default(), ..base }.srt(Some("k"), None), None);
     }
 
     #[test]

@@ -26,6 +26,9 @@ pub struct Check {
 /// [`Event::revision`]; calls about different events may overlap. When a call is done the change holds: after
 /// `status_changed` to `paused` no viewer without a preview token can begin to fetch media.
 pub trait Live: Send + Sync + 'static {
+    /// The event was made, `inactive`.
+    fn event_created(&self, event: Arc<Event>) -> Job<'_, ()>;
+
     /// The event has another status; `from` is the former one.
     fn status_changed(&self, event: Arc<Event>, from: Status) -> Job<'_, ()>;
 
@@ -37,6 +40,12 @@ pub trait Live: Send + Sync + 'static {
 
     /// An input has a new key: a publisher with the old one ends.
     fn key_changed(&self, event: Arc<Event>, input: InputName) -> Job<'_, ()>;
+
+    /// Whether `url` can be pulled from: else what is wrong with it, in words that follow the field's name.
+    fn check_pull<'a>(&'a self, url: &'a str) -> Job<'a, Result<(), String>>;
+
+    /// What an input is pulled from has changed.
+    fn pull_changed(&self, event: Arc<Event>, input: InputName) -> Job<'_, ()>;
 
     /// A manager chose an input: [`Event::input_selection`].
     fn input_selected(&self, event: Arc<Event>) -> Job<'_, ()>;

@@ -1,7 +1,7 @@
-//! The control side over HTTP: the API under `/api/v1`, its description, health, metrics and the pages.
+//! The control side over HTTP: the API under `/api/v1`, its description, health, metrics, the pages and the rooms.
 //!
 //! **Data flow.** Request → id, log and limits ([`api`](Api::router)) → role ([`auth`](self)) → handler → [`crate::store`],
-//! then [`Live`], which `app` implements, then [`Notices`] to whoever listens. The store is the truth: a change is stored
+//! then [`Live`], which `app` implements, and the rooms ([`Rooms`]), then [`Notices`] to whoever listens. The store is the truth: a change is stored
 //! first and applied to what runs afterwards, one after the other per event, to the end even when the client is gone.
 //! **Bound.** Bodies [`MAX_BODY`], answers a page of a list, streams [`MAX_STREAMS`]; connections are bounded by `net`.
 //! **A slow reader** of a stream is disconnected once it is [`notices::BACKLOG`] messages behind; it may come again and
@@ -18,8 +18,10 @@ mod links;
 mod live;
 pub mod notices;
 mod openapi;
+mod origins;
 mod pages;
 mod problem;
+mod rooms;
 mod state;
 mod stream;
 #[cfg(test)]
@@ -35,4 +37,5 @@ pub use links::Addresses;
 pub use live::{Check, Job, Live};
 pub use notices::{Notice, Notices};
 pub use problem::Problem;
+pub use rooms::{Answered, OfferError, Peer, PeerFigures, RoomMedia, RoomSource, Rooms, Sound, Taken, VoiceIn};
 pub use stream::MAX_STREAMS;

@@ -5,10 +5,13 @@
 
 use super::api::{Access, table};
 use super::problem::{FieldError, Problem};
+use super::rooms::protocol::{PersonState, QualityState};
+use super::rooms::{booths, info, peers, probes, socket};
 use super::validate::{AppearanceEdit, EventEdit, InputEdit, InputsEdit};
 use super::{events, health, inputs, live, state, stream, view};
 use crate::store::{
-    Appearance, Images, Ladder, Language, LanguageKind, Passthrough, Rung, Selection, ServiceMessage, Status,
+    Appearance, Images, Ladder, Language, LanguageKind, LinkRole, OtherOrigin, Passthrough, Rung, Selection,
+    ServiceMessage, Status,
 };
 use axum::Json;
 use axum::response::IntoResponse;
@@ -35,20 +38,30 @@ changes them, `admin` may everything.\n\nMedia stands under `/live/{id}/`: `inde
     ),
     paths(
         events::list, events::create, events::show, events::edit, events::remove, events::set_status,
-        inputs::show, inputs::select, inputs::rotate_key, inputs::preview,
+        inputs::show, inputs::select, inputs::rotate_key, inputs::set_pull, inputs::remove_pull, inputs::preview,
         stream::staff, state::serve,
         health::healthz, health::readyz, serve,
+        booths::list_links, booths::create_link, booths::revoke_link, booths::list_booths, booths::edit_booth,
+        probes::list, probes::remove, probes::probe, probes::end_probe, probes::result,
+        info::booth, info::manage, info::participant, info::test, socket::booth, socket::manage,
+        peers::voice, peers::patch_voice, peers::end_voice, peers::ears, peers::patch_ears, peers::end_ears,
+        peers::monitor, peers::patch_monitor, peers::end_monitor,
+        peers::participate, peers::patch_participant, peers::end_participant,
     ),
     components(schemas(
         Problem, FieldError, NewEvent, EventEdit, AppearanceEdit, InputsEdit, InputEdit, view::EventView, view::InputsView,
-        view::InputView, view::EventList, events::StatusEdit, inputs::ActiveEdit, Inputs, InputHealth, VideoHealth,
-        AudioHealth, TimelineHealth, Switch, state::StateView, Status, Language, LanguageKind, Ladder, Passthrough, Rung, Appearance, Images,
+        view::InputView, view::PullView, view::EventList, events::StatusEdit, inputs::ActiveEdit, inputs::PullEdit, Inputs, InputHealth, PullHealth, VideoHealth,
+        AudioHealth, SrtHealth, TimelineHealth, Switch, Alignment, state::StateView, Status, Language, LanguageKind, Ladder, Passthrough, Rung, OtherOrigin, Appearance, Images,
         ServiceMessage, Selection, health::Health, live::Check,
+        booths::LinkView, booths::LinkList, booths::LinkEdit, booths::BoothLinkView, booths::BoothView, booths::BoothList,
+        booths::BoothEdit, booths::Interpreter, booths::VoiceView, PersonState, QualityState, LinkRole, probes::ResultEdit, probes::TestView, probes::TestList,
+        info::RoomEvent, info::RoomBooth, info::BoothInfo, info::ParticipantInfo, info::ManageInfo, info::TestInfo,
     )),
     tags(
         (name = "events", description = "Events and their status"),
         (name = "inputs", description = "Contribution"),
         (name = "viewers", description = "What viewers' pages ask for"),
+        (name = "rooms", description = "Booths, the management room, realtime participants, the connection test"),
         (name = "operation", description = "Running the daemon"),
     ),
     security(("token" = [])),
@@ -147,6 +160,62 @@ pub(super) struct Input {
     input: String,
 }
 
+/// `{secret}`.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+#[allow(dead_code, reason = "describes, is never made")]
+pub(super) struct SecretOf {
+    /// The secret of a link, which is all that is needed.
+    secret: String,
+}
+
+/// `{session}`.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+#[allow(dead_code, reason = "describes, is never made")]
+pub(super) struct SessionOf {
+    /// The session.
+    session: String,
+}
+
+/// `{link}`.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+#[allow(dead_code, reason = "describes, is never made")]
+pub(super) struct LinkId {
+    /// The link's id.
+    link: String,
+}
+
+/// `{language}`.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+#[allow(dead_code, reason = "describes, is never made")]
+pub(super) struct LanguageOf {
+    /// The booth's language.
+    language: String,
+}
+
+/// `{test}`.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+#[allow(dead_code, reason = "describes, is never made")]
+pub(super) struct TestOf {
+    /// The result.
+    test: String,
+}
+
+/// What lets into the management room, besides the header.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[allow(dead_code, reason = "describes, is never made")]
+pub(super) struct ManageBy {
+    /// The secret of a manager's link to this event.
+    link: Option<String>,
+    /// An API token with the role `operator` or above, for WebSockets of pages, which cannot send a header.
+    token: Option<String>,
+}
+
 /// Both inputs as they are. What is not known is left out.
 #[derive(ToSchema)]
 #[allow(dead_code, reason = "describes, is never made")]
@@ -164,7 +233,10 @@ pub(super) struct Inputs {
     mode: Option<String>,
     /// The newest switches.
     switches: Option<Vec<Switch>>,
-    /// How the codec process is; null without one.
+    /// How the inputs belong together; null where they are not known to carry the same programme.
+    alignment: Option<Alignment>,
+    /// How the codec process is, and for how long the programme has been black, frozen and silent (`black_seconds`, …); null
+    /// without one.
     output: Option<serde_json::Value>,
     /// The input that viewers normally see.
     main: InputHealth,
@@ -182,17 +254,33 @@ pub(super) struct Switch {
     from: String,
     /// What feeds it since.
     to: String,
-    /// Why.
+    /// Why: `start`, `disconnected`, `no_video`, `no_media`, `black`, `frozen`, `silent`, `returned` (there was none),
+    /// `recovered` (main is good again) or `manual`.
     cause: String,
-    /// How long nothing new came, as measured.
+    /// How much of the programme is missing, as measured on its timeline.
     gap_seconds: Option<f64>,
+    /// How it was known which instant of the new input follows: `content` (the inputs are equal) or `arrival`;
+    /// null for the slate.
+    #[schema(pattern = "^(content|arrival)$")]
+    matched_by: Option<String>,
+}
+
+/// Two inputs that carry the same programme.
+#[derive(ToSchema)]
+#[allow(dead_code, reason = "describes, is never made")]
+pub(super) struct Alignment {
+    /// As of a switch: `content`.
+    matched_by: String,
+    /// How much later backup brings the same instant; negative where main is later.
+    backup_behind_seconds: f64,
 }
 
 /// An input's health.
 #[derive(ToSchema)]
 #[allow(dead_code, reason = "describes, is never made")]
 pub(super) struct InputHealth {
-    /// `offline` (nobody publishes), `connected` (nothing has come yet), `live` or `stalled` (packets have stopped).
+    /// `offline` (nobody publishes), `connected` (nothing has come yet), `live` or `stalled` (packets have stopped); of an
+    /// input that is pulled also `connecting` and `waiting` (for the next attempt).
     state: String,
     /// `rtmp`, `rtmps`, …
     protocol: Option<String>,
@@ -214,10 +302,32 @@ pub(super) struct InputHealth {
     av_skew_seconds: Option<f64>,
     /// Round trip, where the protocol measures it.
     rtt_seconds: Option<f64>,
+    /// What SRT measures; null for other protocols.
+    srt: Option<SrtHealth>,
     /// What the source's clock did since the publisher came.
     timeline: Option<TimelineHealth>,
+    /// How it is pulled; null where it is not.
+    pull: Option<PullHealth>,
     /// What is wrong with it and what to do, in words.
     warnings: Vec<String>,
+}
+
+/// How an input is pulled.
+#[derive(ToSchema)]
+#[allow(dead_code, reason = "describes, is never made")]
+pub(super) struct PullHealth {
+    /// `connecting` (nothing has come yet), `receiving`, or `waiting` for the next attempt or for an encoder to leave.
+    state: String,
+    /// Where from, with `***` for credentials and query.
+    url: String,
+    /// Since when it is in this state, RFC 3339.
+    since: Option<String>,
+    /// Attempts that failed since something last came.
+    failures: u64,
+    /// Why the last attempt ended, or none is made, in words.
+    last_error: Option<String>,
+    /// When the next attempt comes, RFC 3339.
+    next_attempt_at: Option<String>,
 }
 
 /// The picture of an input.
@@ -254,12 +364,38 @@ pub(super) struct AudioHealth {
     codec: String,
     /// The RFC 6381 codecs string.
     codecs: Option<String>,
+    /// ISO 639 code of its language, where the contribution says.
+    language: Option<String>,
     /// Samples per second.
     sample_rate: u32,
     /// Channels.
     channels: u8,
     /// Measured bits per second.
     bitrate: u64,
+}
+
+/// What SRT measures of a contribution, since the publisher came.
+#[derive(ToSchema)]
+#[allow(dead_code, reason = "describes, is never made")]
+pub(super) struct SrtHealth {
+    /// How long packets are held back for lost ones to come again: the larger of what both sides ask for.
+    latency_seconds: f64,
+    /// How much of that is filled.
+    buffered_seconds: f64,
+    /// Whether it is encrypted.
+    encrypted: bool,
+    /// Packets that came, each counted once.
+    packets: u64,
+    /// Packets that were missing when the next one came; most of them came later.
+    lost: u64,
+    /// Packets that came again.
+    retransmitted: u64,
+    /// Packets that did not come within the latency, and are missing.
+    dropped: u64,
+    /// Share of the packets that were lost on their way, 0 to 1.
+    loss: f64,
+    /// Bits per second of late, retransmissions included.
+    receive_bitrate: u64,
 }
 
 /// What the source's clock did since the publisher came.
@@ -333,12 +469,36 @@ impl IntoResponses for BadBody {
     }
 }
 
+/// Answers to those whose link does not open.
+pub(super) struct LinkRefused;
+
+impl IntoResponses for LinkRefused {
+    fn responses() -> BTreeMap<String, RefOr<utoipa::openapi::Response>> {
+        problems(&[
+            ("401", "No link or token where one is needed"),
+            ("403", "The link was revoked, or the token's role does not allow it"),
+            ("404", "No such link, event or session"),
+            ("410", "The link has run out"),
+            ("429", "Too many requests without a valid link; Retry-After says how long to wait"),
+        ])
+    }
+}
+
+/// The answer of rooms that are closed, or have nobody of that name.
+pub(super) struct RoomClosed;
+
+impl IntoResponses for RoomClosed {
+    fn responses() -> BTreeMap<String, RefOr<utoipa::openapi::Response>> {
+        problems(&[("409", "The rooms are closed, or nobody of that name is there by this link")])
+    }
+}
+
 /// The answer when all streams are taken.
 pub(super) struct Full;
 
 impl IntoResponses for Full {
     fn responses() -> BTreeMap<String, RefOr<utoipa::openapi::Response>> {
-        problems(&[("503", "Too many streams are open")])
+        problems(&[("503", "Too many streams or sessions are open; Retry-After says when to try again")])
     }
 }
 
@@ -359,6 +519,10 @@ mod tests {
         let health = crate::ingest::InputHealth::offline();
         let value = serde_json::to_value(&health).expect("JSON");
         assert_eq!(shown(value["timeline"].clone()), fields("TimelineHealth"));
+        let srt = serde_json::to_value(crate::ingest::health::SrtHealth::default()).expect("JSON");
+        assert_eq!(shown(srt), fields("SrtHealth"));
         assert_eq!(shown(value), fields("InputHealth"));
+        let pull = crate::ingest::pull::Status::new(String::new(), crate::media::Ts::ZERO).health();
+        assert_eq!(shown(serde_json::to_value(&pull).expect("JSON")), fields("PullHealth"));
     }
 }

@@ -7,7 +7,9 @@
 
 use super::api::Api;
 use super::extract::EventPath;
+use super::origins;
 use super::problem::Problem;
+use super::rooms::link::{BoothLink, ParticipantLink, TestLink};
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -38,6 +40,18 @@ base-uri 'none'; form-action 'none'; frame-ancestors 'self'";
 const EMBED_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' https: data: blob:; \
 font-src 'self'; connect-src 'self' https:; media-src 'self' https: blob: data:; worker-src 'self' blob:; \
 base-uri 'none'; form-action 'none'; frame-ancestors *";
+
+/// Rooms: as pages, and nobody may frame them at all. WebSockets of this server are `'self'` (CSP 3 §6.7.2.8), which older
+/// browsers do not know.
+const ROOM_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; \
+font-src 'self'; connect-src 'self' ws: wss:; media-src 'self' blob: data:; worker-src 'self' blob:; manifest-src 'self'; \
+base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+/// What rooms may use: sound in and out, and a screen that stays on.
+const ROOM_PERMISSIONS: &str =
+    "microphone=(self), speaker-selection=(self), autoplay=(self), screen-wake-lock=(self), camera=(), geolocation=()";
+/// What the other rooms may use.
+const LISTENER_PERMISSIONS: &str =
+    "microphone=(), speaker-selection=(self), autoplay=(self), screen-wake-lock=(self), camera=(), geolocation=()";
 
 /// Compressed files by the hash of their content.
 #[derive(Default)]
@@ -84,6 +98,56 @@ pub(super) async fn embed(
     event_page(&api, "embed.html", EMBED_POLICY, id, &headers).await
 }
 
+/// `/booth/{secret}`: the interpreters' page.
+pub(super) async fn booth(State(api): State<Api>, link: Result<BoothLink, Problem>, headers: HeaderMap) -> Response {
+    room(&api, "booth.html", ROOM_PERMISSIONS, link.and_then(|l| l.0.check()).err(), &headers)
+}
+
+/// `/participant/{secret}`: the page of realtime participants.
+pub(super) async fn participant(
+    State(api): State<Api>,
+    link: Result<ParticipantLink, Problem>,
+    headers: HeaderMap,
+) -> Response {
+    room(&api, "participant.html", LISTENER_PERMISSIONS, link.and_then(|l| l.0.check()).err(), &headers)
+}
+
+/// `/test/{secret}`: the connection test.
+pub(super) async fn test(State(api): State<Api>, link: Result<TestLink, Problem>, headers: HeaderMap) -> Response {
+    room(&api, "test.html", ROOM_PERMISSIONS, link.and_then(|l| l.0.check()).err(), &headers)
+}
+
+/// `/manage/{id}`: the management room. Without a link the page asks for an API token.
+pub(super) async fn manage(
+    State(api): State<Api>,
+    id: Result<EventPath, Problem>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let known = match id {
+        Ok(EventPath(id)) => api.store().event(&id).await?.is_some(),
+        Err(_) => false,
+    };
+    let refusal = (!known).then(super::extract::no_event);
+    Ok(room(&api, "manage.html", LISTENER_PERMISSIONS, refusal, &headers))
+}
+
+/// A room's page. It tells people itself why a link does not open; the status tells everyone else. Its address is a secret:
+/// it goes to nobody as referrer, and the page into no cache.
+fn room(api: &Api, file: &str, permissions: &'static str, refusal: Option<Problem>, headers: &HeaderMap) -> Response {
+    let status = refusal.as_ref().map_or(StatusCode::OK, Problem::status);
+    if status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error() {
+        return refusal.unwrap_or_else(Problem::internal).into_response();
+    }
+    let mut response = page(api, file, ROOM_POLICY, status, headers);
+    let answer = response.headers_mut();
+    answer.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    answer.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    answer.remove(header::ETAG);
+    answer.insert(header::HeaderName::from_static("permissions-policy"), HeaderValue::from_static(permissions));
+    answer.insert(header::HeaderName::from_static("x-robots-tag"), HeaderValue::from_static("noindex"));
+    response
+}
+
 /// The page itself tells viewers that an event does not exist; the status tells everyone else.
 async fn event_page(
     api: &Api,
@@ -92,12 +156,23 @@ async fn event_page(
     id: Result<EventPath, Problem>,
     headers: &HeaderMap,
 ) -> Result<Response, Problem> {
-    let known = match id {
-        Ok(EventPath(id)) => api.store().event(&id).await?.is_some(),
-        Err(_) => false,
+    let event = match id {
+        Ok(EventPath(id)) => api.store().event(&id).await?,
+        Err(_) => None,
     };
-    let status = if known { StatusCode::OK } else { StatusCode::NOT_FOUND };
-    Ok(page(api, file, policy, status, headers))
+    let status = if event.is_some() { StatusCode::OK } else { StatusCode::NOT_FOUND };
+    let mut response = page(api, file, policy, status, headers);
+    // Other origins of the event are fetched from: those over HTTPS by the policy as it is, others by their names.
+    let hosts = event.iter().flat_map(|e| origins::plain_hosts(&e.settings.other_origins));
+    let hosts = hosts.fold(String::new(), |all, host| all + " " + host);
+    if !hosts.is_empty() && response.headers().contains_key(header::CONTENT_SECURITY_POLICY) {
+        let policy = ["connect-src", "media-src"].iter().fold(policy.to_owned(), |policy, directive| {
+            policy.replace(&format!("{directive} 'self' https:"), &format!("{directive} 'self' https:{hosts}"))
+        });
+        let policy = HeaderValue::from_str(&policy).map_err(|_| Problem::internal())?;
+        response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
+    }
+    Ok(response)
 }
 
 fn page(api: &Api, file: &str, policy: &'static str, status: StatusCode, headers: &HeaderMap) -> Response {

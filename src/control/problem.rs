@@ -96,6 +96,11 @@ impl Problem {
         Problem { header: Some(Box::new((name, value))), ..self }
     }
 
+    /// What was wrong and what to do.
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+
     /// The HTTP status.
     pub fn status(&self) -> StatusCode {
         self.status

@@ -6,7 +6,7 @@ use super::notices::{Audience, Notice, rfc3339};
 use super::openapi;
 use super::problem::Problem;
 use super::stream::Listener;
-use crate::store::{Event, Images, Language, ServiceMessage, Status};
+use crate::store::{Event, Images, Language, OtherOrigin, ServiceMessage, Status};
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, header};
@@ -47,6 +47,8 @@ pub(super) struct StateView {
     floor_language: String,
     /// Languages besides the floor, in the order of the menu.
     languages: Vec<Language>,
+    /// Other servers that carry the same event: where to go on when this one is away.
+    other_origins: Vec<OtherOrigin>,
     /// This server's clock, for the countdown.
     #[serde(with = "time::serde::rfc3339")]
     server_time: OffsetDateTime,
@@ -68,6 +70,7 @@ impl StateView {
             service_message: settings.appearance.service_message,
             floor_language: settings.floor_language,
             languages: settings.languages,
+            other_origins: settings.other_origins,
             server_time: now,
         }
     }

@@ -1,10 +1,11 @@
 //! Server-sent events (HTML Living Standard §9.2).
 //!
-//! **Data flow.** [`Notices`](super::Notices) → one response body per listener, which hyper asks for the next message when the
-//! connection has room.
+//! **Data flow.** [`Notices`](super::Notices) → one response body per listener, which hyper asks for the next message
+//! when the connection has room.
 //! **Bound.** [`MAX_STREAMS`] for viewers and [`MAX_STAFF_STREAMS`] beside them for staff.
-//! **A slow reader** falls [`BACKLOG`](super::notices::BACKLOG) messages behind and is disconnected; one that reads nothing at
-//! all is disconnected by `net` when its socket makes no progress, which the comment every [`KEEP_ALIVE`] sees to.
+//! **A slow reader** falls [`BACKLOG`](super::notices::BACKLOG) messages behind and is disconnected; one that reads
+//! nothing at all is disconnected by `net` when its socket makes no progress, which the comment every [`KEEP_ALIVE`]
+//! sees to.
 
 use super::api::Api;
 use super::auth::Principal;
@@ -74,8 +75,9 @@ impl Drop for Slot {
 
 /// Tells everything that happens in an event, as it happens.
 ///
-/// Each message is JSON `{type, at, …}`: `status` `{status}`, `event` `{event, status, revision}` (settings changed; also
-/// the first message), `state` (what viewers see changed), `languages` (the playlist's tracks changed), `input`, `switch`.
+/// Each message is JSON `{type, at, …}`: `status` `{status}`, `event` `{event, status, revision}` (settings changed;
+/// also the first message), `state` (what viewers see changed), `languages` (the playlist's tracks changed), `input`,
+/// `switch`, `booth` `{event, language, on_air, muted, floor_level_db, second_language, people}` (a booth changed).
 #[utoipa::path(get, path = "/api/v1/events/{id}/stream", tag = "events", params(openapi::Id),
     responses((status = 200, description = "Server-sent events", content_type = "text/event-stream", body = String),
         openapi::Refused, openapi::NotFound, openapi::Full))]
@@ -100,7 +102,8 @@ impl Listener {
     /// Listens to an event, and the event as it is: what changes after it is heard.
     pub async fn new(api: &Api, id: &EventId, audience: Audience) -> Result<(Listener, Event), Problem> {
         let slot = api.streams().take(audience)?;
-        // Asked for twice: before, so that a ring is only made for an event that exists, and after, so that nothing falls between.
+        // Asked for twice: before, so that a ring is only made for an event that exists, and after, so that nothing
+        // falls between.
         api.store().event(id).await?.ok_or_else(no_event)?;
         let notices = api.notices().subscribe(id, audience);
         let event = api.store().event(id).await?.ok_or_else(no_event)?;

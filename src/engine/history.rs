@@ -12,6 +12,9 @@ pub const HISTORY_BYTES: usize = 64 << 20;
 /// Media time kept at most: the longest GOP that is supported in full (2 s) five times over.
 pub const HISTORY_TIME: Dur = Dur::from_secs(10);
 
+/// Sound that is fed from before the first output: what fills the encoder, and what the line of a track begins with.
+const SOUND_LEAD: Dur = Dur::from_millis(500);
+
 /// See the module.
 #[derive(Debug, Default)]
 pub struct History {
@@ -51,7 +54,8 @@ impl History {
             if p.pts > needed {
                 break;
             }
-            if p.key {
+            // A run that begins with pictures to decode only shows nothing before its splice.
+            if p.key && !p.decode_only {
                 keep = Some(i);
             }
         }
@@ -77,9 +81,13 @@ impl History {
         *self = History { seek_key: true, ..History::default() };
     }
 
-    /// What to feed, in order.
-    pub fn packets(&self) -> impl Iterator<Item = &Packet> {
-        self.packets.iter()
+    /// What to feed for output from `first` on, in order: pictures from the key frame before it, and the sound that may
+    /// belong to it. Everything where no such key frame is kept.
+    pub fn packets(&self, first: Ts) -> impl Iterator<Item = &Packet> {
+        let key = self.packets.iter().rposition(|p| p.key && !p.decode_only && p.pts <= first).unwrap_or(0);
+        let heard = first - SOUND_LEAD;
+        let needed = move |&(i, p): &(usize, &Packet)| if p.track.is_video() { i >= key } else { p.pts >= heard };
+        self.packets.iter().enumerate().filter(needed).map(|(_, p)| p)
     }
 
     /// Bytes kept, bookkeeping included.
@@ -96,8 +104,14 @@ mod tests {
     use std::sync::Arc;
 
     fn tracks() -> (Arc<Track>, Arc<Track>) {
-        let video =
-            VideoFormat { codec: VideoCodec::H264, config: Bytes::new(), width: 64, height: 64, frame_rate: None };
+        let video = VideoFormat {
+            codec: VideoCodec::H264,
+            config: Bytes::new(),
+            width: 64,
+            height: 64,
+            frame_rate: None,
+            sample_aspect: None,
+        };
         let audio = AudioFormat { codec: AudioCodec::Aac, config: Bytes::new(), sample_rate: 48_000, channels: 2 };
         let track = |id, media| Arc::new(Track { id, media });
         (track(TrackId::VIDEO, Media::Video(video)), track(TrackId::audio(0), Media::Audio(audio)))
@@ -118,8 +132,15 @@ mod tests {
             let needed = Ts::from_millis(ms - 3000);
             h.push(packet(&video, ms, ms % 2000 == 0, 100), needed);
             h.push(packet(&audio, ms, false, 10), needed);
-            let first = h.packets().next().expect("kept");
+            let first = h.packets(Ts::ZERO).next().expect("kept");
             assert!(first.key);
+            // A restart that has less to make up for is not fed what it does not need.
+            let at = Ts::from_millis(ms - 700);
+            let fed: Vec<&Packet> = h.packets(at).collect();
+            let picture = fed.iter().find(|p| p.track.is_video()).expect("kept");
+            assert!(picture.key && (ms < 3000 || at - picture.pts < Dur::from_secs(2)));
+            let sound = fed.iter().find(|p| !p.track.is_video()).expect("kept");
+            assert!(ms < 6000 || (at - sound.pts).as_millis() <= 500);
             if ms > 6000 {
                 let behind = needed - first.pts;
                 assert!(behind >= Dur::ZERO && behind < Dur::from_secs(2), "{behind}");
@@ -135,17 +156,33 @@ mod tests {
         for ms in (0..60_000).step_by(40) {
             h.push(packet(&video, ms, ms == 0, 100), Ts::from_millis(ms - 1000));
         }
-        assert!(h.packets().count() <= 252);
+        assert!(h.packets(Ts::ZERO).count() <= 252);
         let mut h = History::default();
         for ms in (0..60_000).step_by(20) {
             h.push(packet(&audio, ms, false, 100), Ts::from_millis(ms - 1000));
         }
-        assert!(h.packets().count() <= 102);
+        assert!(h.packets(Ts::ZERO).count() <= 102);
         let mut h = History::default();
         for ms in (0..4_000).step_by(40) {
             h.push(packet(&video, ms, ms == 0, 1 << 20), Ts::from_millis(ms - 1000));
         }
         assert!(h.bytes() <= HISTORY_BYTES);
+    }
+
+    #[test]
+    fn a_run_that_begins_with_what_is_only_decoded_does_not_replace_the_one_before() {
+        let (video, _) = tracks();
+        let mut h = History::default();
+        for ms in (0..2000).step_by(40) {
+            h.push(packet(&video, ms, ms % 1000 == 0, 9), Ts::from_millis(ms - 500));
+        }
+        for ms in (1500..2600).step_by(40) {
+            let dark = Packet { decode_only: ms < 2000, ..packet(&video, ms, ms == 1500, 9) };
+            h.push(dark, Ts::from_millis(1900));
+        }
+        let fed: Vec<&Packet> = h.packets(Ts::from_millis(1900)).collect();
+        assert!(fed[0].key && fed[0].pts == Ts::from_millis(1000), "{:?}", fed[0]);
+        assert!(fed.iter().any(|p| p.key && p.decode_only));
     }
 
     #[test]
@@ -157,7 +194,7 @@ mod tests {
         h.push(packet(&video, 40, false, 9), Ts::ZERO);
         h.push(packet(&audio, 40, false, 9), Ts::ZERO);
         h.push(packet(&video, 80, true, 9), Ts::ZERO);
-        let kinds: Vec<bool> = h.packets().map(|p| p.key).collect();
+        let kinds: Vec<bool> = h.packets(Ts::ZERO).map(|p| p.key).collect();
         assert_eq!(kinds, [false, true]);
     }
 }

@@ -3,11 +3,13 @@
 use crate::media::grid::{AAC_FRAME, AAC_FRAME_DUR, AUDIO_RATE};
 use crate::media::{Dur, Grid, Ts};
 
-/// The least delay of pictures. With timestamps that follow arrival (`dts ≈ arrival`), the picture nearest to a slot has
-/// arrived half a frame after it (≤ 21 ms at 24 fps); what is left pays for decoding it and for jitter of the network.
-pub const MIN_VIDEO_DELAY: Dur = Dur::from_millis(80);
-/// The least delay of sound after the end of its frame: encoders interleave sound up to some frames behind the picture.
-pub const MIN_AUDIO_DELAY: Dur = Dur::from_millis(100);
+/// The least delay of pictures. Timestamps rest up to 31 ms before arrival (the band of `select`'s clock map), and the
+/// picture of a slot may be up to half a frame after it (≤ 21 ms at 24 fps); what is left pays for decoding it and for
+/// jitter of the network.
+pub const MIN_VIDEO_DELAY: Dur = Dur::from_millis(110);
+/// The least delay of sound after the end of its frame: the same band, and encoders interleave sound up to some frames
+/// behind the picture.
+pub const MIN_AUDIO_DELAY: Dur = Dur::from_millis(130);
 /// How far the encoder of sound looks ahead: AAC frame `k` comes out when frame `k + 2` goes in (one frame of overlap,
 /// 1024 samples of priming; one of the psychoacoustic model).
 pub const AAC_LOOKAHEAD: i64 = 2;
@@ -16,8 +18,9 @@ pub const AAC_LOOKAHEAD: i64 = 2;
 pub const DECODE_LEAD: Dur = Dur::from_millis(40);
 /// A slot missed by more than this is not made up for: the output skips to a segment's start, and the playlist says so.
 pub const CATCH_UP: Dur = Dur::from_secs(3);
-/// How far beyond half a frame a picture may lie from its slot for the cadence to stay as it is: more than the rounding
-/// of millisecond timestamps, so that a source whose frames fall between two slots does not flicker between them.
+/// How far beyond half a frame a picture may lie from its slot before a repeated picture is made up for by leaving one out,
+/// or the reverse: more than the rounding of millisecond timestamps, so that a source whose pictures fall between two slots
+/// does not flicker between them.
 pub const CADENCE_HYSTERESIS: Dur = Dur::from_millis(2);
 
 /// When slot `n` of the frame grid is due.
@@ -69,6 +72,17 @@ pub fn resume(grid: Grid, next: i64, video: bool, now: Ts, delay: Dur) -> i64 {
     next.max(if video { begin.video } else { begin.audio })
 }
 
+/// The slot that an encoder goes on with that is due to make `slot`: the same, unless it is late by more than `most`; then
+/// the start of the first segment that is not yet missed, so that the segments between are gaps and the next one is whole.
+pub fn skip(grid: Grid, slot: i64, now: Ts, delay: Dur, most: Dur) -> i64 {
+    if now - video_due(grid, slot, delay) <= most {
+        return slot;
+    }
+    let due = grid.frame_number(now - delay.max(MIN_VIDEO_DELAY));
+    let per_segment = i64::from(grid.frames_per_segment());
+    slot.max(due.div_euclid(per_segment) * per_segment + per_segment)
+}
+
 /// Which of two decoded pictures a slot shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Choice {
@@ -87,14 +101,49 @@ pub struct Candidate {
     pub fresh: bool,
 }
 
-/// Chooses for the slot at `slot` between `earlier` (the last picture before the slot, if any) and `later` (the first at
-/// or after it). The nearest wins; within [`CADENCE_HYSTERESIS`] of the middle the cadence stays: a picture already shown
-/// gives way, one not yet shown stays.
-pub fn choose(frame: Dur, slot: Ts, earlier: Option<Candidate>, later: Ts) -> Choice {
-    let Some(earlier) = earlier else { return Choice::Later };
-    let half = frame / 2;
-    let limit = if earlier.fresh { half - CADENCE_HYSTERESIS } else { half + CADENCE_HYSTERESIS };
-    if later - slot <= limit { Choice::Later } else { Choice::Earlier }
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Change {
+    /// A slot showed the picture of the slot before once more.
+    Repeated,
+    /// A picture was left out.
+    Dropped,
+}
+
+/// Chooses the picture of each slot in turn: the latest that is at most half a frame after the slot. So what begins to
+/// show begins within half a frame of its time, whatever the source's rate.
+///
+/// A change of the cadence needs no margin, so that a source whose rate differs a little, which passes the border once, is
+/// never more than half a frame off. Only undoing the last change needs [`CADENCE_HYSTERESIS`], until pictures have moved
+/// away from the border by as much.
+#[derive(Clone, Debug, Default)]
+pub struct Cadence {
+    last: Option<Change>,
+}
+
+impl Cadence {
+    /// Chooses for the slot at `slot`, which is `frame` long, between `earlier` (the last picture before the slot, if any)
+    /// and `later` (the first at or after it).
+    pub fn choose(&mut self, frame: Dur, slot: Ts, earlier: Option<Candidate>, later: Ts) -> Choice {
+        let Some(earlier) = earlier else { return Choice::Later };
+        let half = frame / 2;
+        let limit = match (self.last, earlier.fresh) {
+            (Some(Change::Repeated), true) => half - CADENCE_HYSTERESIS,
+            (Some(Change::Dropped), false) => half + CADENCE_HYSTERESIS,
+            _ => half,
+        };
+        let choice = if later - slot <= limit { Choice::Later } else { Choice::Earlier };
+        match (choice, earlier.fresh) {
+            (Choice::Later, true) => self.last = Some(Change::Dropped),
+            (Choice::Earlier, false) => self.last = Some(Change::Repeated),
+            _ => {
+                let shown = if choice == Choice::Later { later } else { earlier.pts };
+                if (shown - slot).abs() < half - CADENCE_HYSTERESIS {
+                    self.last = None;
+                }
+            }
+        }
+        choice
+    }
 }
 
 #[cfg(test)]
@@ -105,6 +154,7 @@ mod tests {
     /// Plays pictures at `pts` into slots as the worker does; returns which picture each slot shows.
     fn play(grid: Grid, pts: &[Ts], slots: std::ops::Range<i64>) -> Vec<usize> {
         let (mut earlier, mut next, mut shown) = (None::<(usize, bool)>, 0usize, Vec::new());
+        let mut cadence = Cadence::default();
         for n in slots {
             let slot = grid.frame_start(n);
             while next < pts.len() && pts[next] < slot {
@@ -113,7 +163,7 @@ mod tests {
             }
             let candidate = earlier.map(|(i, fresh)| Candidate { pts: pts[i], fresh });
             let take = match pts.get(next) {
-                Some(&later) => choose(grid.frame(), slot, candidate, later) == Choice::Later,
+                Some(&later) => cadence.choose(grid.frame(), slot, candidate, later) == Choice::Later,
                 None => false,
             };
             if take {
@@ -133,6 +183,19 @@ mod tests {
     }
 
     #[test]
+    fn an_encoder_that_is_far_behind_goes_on_at_a_segment_that_is_not_missed() {
+        let grid = Grid::for_source(25, 1);
+        let (delay, most) = (Dur::from_millis(750), Dur::from_secs(5));
+        let slot = grid.frame_number(Ts::from_millis(1_700_000_000_000));
+        let due = video_due(grid, slot, delay);
+        assert_eq!(skip(grid, slot, due + most, delay, most), slot);
+        let next = skip(grid, slot, due + most + Dur::from_millis(1), delay, most);
+        assert_eq!(next.rem_euclid(i64::from(grid.frames_per_segment())), 0);
+        let wait = video_due(grid, next, delay) - (due + most);
+        assert!(wait > Dur::ZERO && wait <= grid.segment() + grid.frame(), "{wait}");
+    }
+
+    #[test]
     fn a_source_of_the_same_rate_shows_every_picture_once_at_any_phase_and_with_rounded_timestamps() {
         let grid = Grid::new(25).expect("rate");
         for phase in 0..40 {
@@ -149,16 +212,29 @@ mod tests {
     }
 
     #[test]
-    fn other_rates_repeat_or_drop_evenly_and_stay_within_half_a_frame() {
-        for (rate, fps) in [(24.0, 25), (50.0, 25), (30_000.0 / 1001.0, 30), (12.5, 25), (60.0, 50), (25.0025, 25)] {
+    fn other_rates_repeat_or_drop_evenly_and_begin_to_show_within_half_a_frame() {
+        let ntsc = 1000.0 / 1001.0;
+        for (rate, fps) in [
+            (24.0, 25),
+            (50.0, 25),
+            (30.0 * ntsc, 30),
+            (60.0 * ntsc, 60),
+            (24.0 * ntsc, 24),
+            (12.5, 25),
+            (25.0, 50),
+            (60.0, 50),
+            (25.0025, 25),
+            (24.9975, 25),
+            (50.005, 50),
+            (59.994, 60),
+        ] {
             let grid = Grid::new(fps).expect("rate");
             let pts = steady(rate, 10.0, (rate * 30.0) as usize, |_| 0.0);
             let first = i64::from(fps) * 11;
             let shown = play(grid, &pts, first..first + i64::from(fps) * 15);
-            let source = Dur::from_secs_f64(1.0 / rate);
-            for (k, &i) in shown.iter().enumerate() {
-                let off = (pts[i] - grid.frame_start(first + k as i64)).abs();
-                assert!(off <= (source.max(grid.frame())) / 2 + CADENCE_HYSTERESIS, "{rate} to {fps}: off {off}");
+            for k in (1..shown.len()).filter(|&k| shown[k] != shown[k - 1]) {
+                let off = (pts[shown[k]] - grid.frame_start(first + k as i64)).abs();
+                assert!(off <= grid.frame() / 2, "{rate} to {fps}: off {off}");
             }
             let advanced = (shown[shown.len() - 1] - shown[0]) as f64 / 15.0;
             assert!((advanced - rate).abs() < 0.2, "{rate} to {fps}: {advanced}");

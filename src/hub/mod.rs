@@ -208,6 +208,11 @@ impl Stream {
         self.shared.lock().stats()
     }
 
+    /// Whether both are the same stream.
+    pub fn is(&self, other: &Stream) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
+    }
+
     /// Whether the publisher is gone.
     pub fn ended(&self) -> bool {
         self.shared.end.has_changed().is_err()

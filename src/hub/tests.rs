@@ -7,7 +7,14 @@ use proptest::prelude::*;
 fn track(id: TrackId) -> Arc<Track> {
     let media = if id == TrackId::VIDEO {
         let config = Bytes::new();
-        Media::Video(VideoFormat { codec: VideoCodec::H264, config, width: 16, height: 16, frame_rate: None })
+        Media::Video(VideoFormat {
+            codec: VideoCodec::H264,
+            config,
+            width: 16,
+            height: 16,
+            frame_rate: None,
+            sample_aspect: None,
+        })
     } else {
         let config = Bytes::new();
         Media::Audio(AudioFormat { codec: AudioCodec::Aac, config, sample_rate: 48_000, channels: 2 })

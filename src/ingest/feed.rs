@@ -126,24 +126,27 @@ impl Feed {
         if self.video.as_ref().is_some_and(|v| v.config == config) {
             return Ok(());
         }
-        let (codec, record, (width, height), rate) = match &config {
+        let (codec, record, (width, height), rate, sample_aspect) = match &config {
             VideoConfig::H264(c) => {
                 let sps = c.sps()?;
                 self.health.picture(sps.interlaced, sps.chroma_format != 1 || sps.bit_depth_luma != 8);
-                (VideoCodec::H264, c.build(), (sps.width, sps.height), sps.frame_rate)
+                (VideoCodec::H264, c.build(), (sps.width, sps.height), sps.frame_rate, sps.sample_aspect)
             }
             VideoConfig::Hevc(c) => {
                 let sps = c.sps()?;
                 self.health.picture(false, sps.chroma_format != 1);
-                (VideoCodec::Hevc, c.build(), (sps.width, sps.height), sps.frame_rate)
+                (VideoCodec::Hevc, c.build(), (sps.width, sps.height), sps.frame_rate, sps.sample_aspect)
             }
             VideoConfig::Av1(c) => {
                 self.health.picture(false, !c.header.subsampling_y);
-                (VideoCodec::Av1, c.build(), (c.header.width, c.header.height), c.header.frame_rate)
+                (VideoCodec::Av1, c.build(), (c.header.width, c.header.height), c.header.frame_rate, None)
             }
         };
         let frame_rate = rate.or(self.frame_rate);
-        let format = VideoFormat { codec, config: record, width, height, frame_rate };
+        // Beyond four to one no broadcast goes; what claims to is a mistake of its encoder.
+        let plausible = |h: u16, v: u16| h.max(v) / 4 <= h.min(v) && h.min(v) > 0;
+        let sample_aspect = sample_aspect.filter(|&(h, v)| h != v && plausible(h, v));
+        let format = VideoFormat { codec, config: record, width, height, frame_rate, sample_aspect };
         // Records that differ only in how NAL lengths are written describe the same track.
         if let Some(video) = &mut self.video
             && video.track.video() == Some(&format)
@@ -189,6 +192,19 @@ impl Feed {
         video.seek_key = false;
         let track = video.track.clone();
         self.publish(track, raw, fine, Dur::ZERO, key, data, arrival);
+    }
+
+    /// Something of the picture was lost on its way: what comes before the next key frame refers to it and is left out.
+    pub fn video_lost(&mut self) {
+        if let Some(video) = &mut self.video {
+            video.seek_key = true;
+        }
+        self.drop_packet("lost");
+    }
+
+    /// Something of a sound track was lost on its way.
+    pub fn audio_lost(&mut self) {
+        self.drop_packet("lost");
     }
 
     /// NAL units without delimiters, filler and parameter sets, behind 4-byte lengths; and whether decoding can begin there. New
@@ -356,7 +372,7 @@ impl Feed {
             return self.warn("audio configuration", text, arrival);
         };
         let samples = match codec {
-            AudioCodec::Opus => opus::samples(&data).unwrap_or(0),
+            AudioCodec::Opus => crate::media::opus::samples(&data).unwrap_or(0),
             _ => audio.samples,
         };
         let rate = audio.track.audio().map_or(0, |f| f.sample_rate);

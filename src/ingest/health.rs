@@ -6,6 +6,7 @@
 
 use super::Protocol;
 use super::feed::MAX_AUDIO_TRACKS;
+use super::pull::{PullHealth, PullState};
 use crate::media::timeline::Stats;
 use crate::media::{Dur, Media, Packet, Track, TrackId, Ts};
 use crate::wire::bitstream::codecs;
@@ -23,6 +24,9 @@ pub const STALLED_AFTER: Dur = Dur::from_secs(2);
 
 /// Failover and start-up hold within a second or two only when key frames come that often.
 pub const LONGEST_GOP: Dur = Dur::from_secs(2);
+
+/// A lost packet is noticed, asked for and sent again within two round trips; twice that lets one try fail.
+const LATENCY_ROUND_TRIPS: f64 = 4.0;
 
 /// A track that has not come for so long is missing, not late.
 const MISSING_AFTER: Dur = Dur::from_secs(3);
@@ -48,6 +52,10 @@ pub enum InputState {
     Live,
     /// A publisher is there, but packets have stopped.
     Stalled,
+    /// Nobody publishes; it is being pulled, and nothing has come yet.
+    Connecting,
+    /// Nobody publishes; it is pulled again in a moment.
+    Waiting,
 }
 
 /// The picture.
@@ -82,12 +90,37 @@ pub struct AudioHealth {
     pub codec: String,
     /// The RFC 6381 codecs string.
     pub codecs: Option<String>,
+    /// ISO 639 code of its language, where the contribution says.
+    pub language: Option<String>,
     /// Samples per second.
     pub sample_rate: u32,
     /// Channels.
     pub channels: u8,
     /// Measured bits per second.
     pub bitrate: u64,
+}
+
+/// What SRT measures of a contribution, since the publisher came.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct SrtHealth {
+    /// How long packets are held back for lost ones to come again: the larger of what both sides ask for.
+    pub latency_seconds: f64,
+    /// How much of that is filled.
+    pub buffered_seconds: f64,
+    /// Whether it is encrypted.
+    pub encrypted: bool,
+    /// Packets that came, each counted once.
+    pub packets: u64,
+    /// Packets that were missing when the next one came; most of them came later.
+    pub lost: u64,
+    /// Packets that came again.
+    pub retransmitted: u64,
+    /// Packets that did not come within the latency, and are missing.
+    pub dropped: u64,
+    /// Share of the packets that were lost on their way, 0 to 1.
+    pub loss: f64,
+    /// Bits per second of late, retransmissions included.
+    pub receive_bitrate: u64,
 }
 
 /// What the source's clock did since the publisher came.
@@ -131,8 +164,12 @@ pub struct InputHealth {
     pub av_skew_seconds: Option<f64>,
     /// Round trip, where the protocol measures it.
     pub rtt_seconds: Option<f64>,
+    /// What SRT measures; none for other protocols.
+    pub srt: Option<SrtHealth>,
     /// The source's clock.
     pub timeline: TimelineHealth,
+    /// What it is pulled from, where it is.
+    pub pull: Option<PullHealth>,
     /// What to do, in words.
     pub warnings: Vec<String>,
 }
@@ -152,9 +189,27 @@ impl InputHealth {
             bytes: 0,
             av_skew_seconds: None,
             rtt_seconds: None,
+            srt: None,
             timeline: TimelineHealth::default(),
+            pull: None,
             warnings: Vec::new(),
         }
+    }
+
+    /// The same of an input that is pulled.
+    pub fn pulled(mut self, protocol: Protocol, pull: PullHealth) -> InputHealth {
+        if self.state == InputState::Offline {
+            self.state = match pull.state {
+                PullState::Connecting | PullState::Receiving => InputState::Connecting,
+                PullState::Waiting => InputState::Waiting,
+            };
+            self.protocol = Some(protocol);
+        }
+        if let Some(error) = pull.last_error.as_ref().filter(|_| pull.state != PullState::Receiving) {
+            self.warnings.push(format!("pull: {error}"));
+        }
+        self.pull = Some(pull);
+        self
     }
 }
 
@@ -226,6 +281,10 @@ struct State {
     last: Option<Ts>,
     dropped: u64,
     rtt: Option<Dur>,
+    srt: Option<SrtHealth>,
+    /// When SRT last lost a packet for good.
+    srt_dropped: Option<Ts>,
+    languages: BTreeMap<u16, String>,
     stats: Stats,
     /// When the jump count last rose.
     jumped: Option<Ts>,
@@ -251,6 +310,9 @@ impl Health {
             last: None,
             dropped: 0,
             rtt: None,
+            srt: None,
+            srt_dropped: None,
+            languages: BTreeMap::new(),
             stats: Stats::default(),
             jumped: None,
             warnings: BTreeMap::new(),
@@ -274,6 +336,21 @@ impl Health {
     /// The round trip, where the protocol measures it.
     pub fn rtt(&self, rtt: Option<Dur>) {
         self.lock().rtt = rtt;
+    }
+
+    /// What SRT has measured, with the round trip.
+    pub fn srt(&self, rtt: Dur, srt: SrtHealth, at: Ts) {
+        let mut state = self.lock();
+        state.rtt = Some(rtt);
+        if state.srt.as_ref().map_or(0, |s| s.dropped) < srt.dropped {
+            state.srt_dropped = Some(at);
+        }
+        state.srt = Some(srt);
+    }
+
+    /// The languages of the sound tracks, as far as the contribution names them.
+    pub fn languages(&self, languages: BTreeMap<u16, String>) {
+        self.lock().languages = languages;
     }
 
     /// A new or changed track.
@@ -383,6 +460,7 @@ impl Health {
                     track: id.audio_index().unwrap_or(0).min(MAX_AUDIO_TRACKS),
                     codec: a.codec.to_string(),
                     codecs: t.codecs.clone(),
+                    language: id.audio_index().and_then(|i| state.languages.get(&i).cloned()),
                     sample_rate: a.sample_rate,
                     channels: a.channels,
                     bitrate: rate,
@@ -402,6 +480,7 @@ impl Health {
             bytes,
             av_skew_seconds: skew.map(|s| round(s.as_secs_f64(), 3)),
             rtt_seconds: state.rtt.map(|r| round(r.as_secs_f64(), 4)),
+            srt: state.srt.clone(),
             timeline: TimelineHealth {
                 jumps: state.stats.jumps,
                 gaps: state.stats.gaps,
@@ -409,6 +488,7 @@ impl Health {
                 dropped: state.dropped,
                 drift_ppm: drift(&state.stats).map(|d| round(d, 1)),
             },
+            pull: None,
             warnings: Vec::new(),
         };
         health.warnings = self.warnings(&state, &health, now);
@@ -462,6 +542,24 @@ impl Health {
             let way = if drift > 0.0 { "slow" } else { "fast" };
             out.push(format!("the encoder's clock runs {:.0} ppm too {way}", drift.abs()));
         }
+        if let (Some(srt), Some(rtt)) = (&state.srt, state.rtt) {
+            let (latency, rtt) = (srt.latency_seconds * 1000.0, rtt.as_secs_f64() * 1000.0);
+            if rtt > 0.0 && latency < LATENCY_ROUND_TRIPS * rtt {
+                // To the next 10 ms, so that the advice does not change with every measurement.
+                let enough = (LATENCY_ROUND_TRIPS * rtt / 10.0).ceil() * 10.0;
+                out.push(format!(
+                    "latency {latency:.0} ms is less than {LATENCY_ROUND_TRIPS:.0} × RTT ({rtt:.0} ms): set latency to {enough:.0} ms in the encoder"
+                ));
+            }
+            if let Some(at) = state.srt_dropped
+                && now - at < WARNING_STAYS
+            {
+                out.push(format!(
+                    "{} packets did not come in time and are missing: set a longer latency than {latency:.0} ms, or a lower bitrate",
+                    srt.dropped
+                ));
+            }
+        }
         if let Some(at) = state.jumped
             && now - at < WARNING_STAYS
         {
@@ -508,7 +606,8 @@ fn short(value: f64) -> String {
     if rounded.fract() == 0.0 { format!("{rounded:.0}") } else { format!("{rounded:.1}") }
 }
 
-fn date(ts: Ts) -> Option<OffsetDateTime> {
+/// A point of the daemon's clock, which is Unix time, in milliseconds.
+pub(super) fn date(ts: Ts) -> Option<OffsetDateTime> {
     OffsetDateTime::from_unix_timestamp_nanos(i128::from(ts.as_millis()) * 1_000_000).ok()
 }
 

@@ -20,6 +20,7 @@ fn rig() -> Rig {
         width: 1920,
         height: 1080,
         frame_rate: Some((50, 1)),
+        sample_aspect: None,
     };
     let audio = AudioFormat {
         codec: AudioCodec::Aac,

@@ -3,12 +3,17 @@
 //! **Role.** Each protocol's module owns its sockets and sessions. A session presents its key to [`Admission`], which the composition
 //! root implements, and gets a [`Session`]: where to publish, where to report health, and the handle by which it is stopped. What it
 //! receives goes through one [`feed::Feed`], so that every protocol ends in the same packets.
+//! What is pulled ([`pull`]) needs no key: it belongs to an input already, and claims its place there once something comes.
 //! **Bound.** Nothing is queued between socket and hub: a session that cannot keep up leaves the bytes in its socket.
 //! Dropping the session ends its stream in the hub.
 
 pub mod feed;
 pub mod health;
+pub mod pull;
 pub mod rtmp;
+pub mod srt;
+mod tags;
+pub mod whip;
 
 use crate::hub::Publisher;
 use crate::media::InputName;

@@ -6,14 +6,12 @@
 //! [`WRITE_STALL`]; nobody else notices. A connection that we are slow to read leaves its bytes in its socket.
 //! Log lines name event and input, never the key.
 
-use super::{Admission, Feed, Protocol, Refusal, Request, Stop};
-use crate::media::timeline::RawTime;
-use crate::media::{Clock, Dur, SharedClock, Ts};
+use super::{Admission, Feed, Protocol, Refusal, Request, Stop, tags};
+use crate::media::{Clock, SharedClock, Ts};
 use crate::net::{Listener, Tls, io::Guarded};
 use crate::task::Group;
-use crate::wire::flv::{self, AudioBody, VideoBody};
 use crate::wire::rtmp::server::{self, Event, Publish, ServerSession};
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use std::future::pending;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -199,17 +197,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
                     self.session.restart_setup(now);
                     self.unpublish("stopped");
                 }
-                Some(Event::Audio { timestamp, data }) => self.audio(timestamp, data, now),
-                Some(Event::Video { timestamp, data }) => self.video(timestamp, data, now),
-                Some(Event::Metadata(value)) => {
-                    if let Some(publishing) = &mut self.publishing {
-                        let metadata = flv::Metadata::read(&value);
-                        publishing.feed.health().encoder(metadata.encoder.as_deref());
-                        if let Some(fps) = metadata.frame_rate {
-                            publishing.feed.frame_rate(fps);
-                        }
-                    }
-                }
+                Some(media) => self.media(media, now),
             }
         }
         self.flush().await
@@ -257,44 +245,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
         }
     }
 
-    fn video(&mut self, timestamp: u32, data: Bytes, now: Ts) {
+    fn media(&mut self, event: Event, now: Ts) {
         let Some(Publishing { feed, .. }) = &mut self.publishing else { return };
-        let mut others = false;
-        let result = flv::video(data, |unit| {
-            // One picture per contribution: the first track.
-            if unit.track != 0 {
-                others = true;
-                return;
-            }
-            match unit.body {
-                VideoBody::Config(record) => feed.video_config(unit.codec, record, now),
-                VideoBody::Frame { key, composition, data } => {
-                    let raw = RawTime::rtmp(timestamp, composition);
-                    feed.video(unit.codec, raw, nanos(unit.nanos), key, data, now);
-                }
-                VideoBody::End => {}
-            }
-        });
-        if others {
-            feed.warn("video tracks", "several video tracks: only the first is used".into(), now);
-        }
-        if let Err(error) = result {
-            feed.warn("video tag", format!("{error}: set H.264, HEVC or AV1"), now);
-        }
-    }
-
-    fn audio(&mut self, timestamp: u32, data: Bytes, now: Ts) {
-        let Some(Publishing { feed, .. }) = &mut self.publishing else { return };
-        let result = flv::audio(data, |unit| match unit.body {
-            AudioBody::Config(config) => feed.audio_config(unit.track.into(), unit.codec, config, now),
-            AudioBody::Frame(data) => {
-                let raw = RawTime::rtmp(timestamp, 0);
-                feed.audio(unit.track.into(), unit.codec, raw, nanos(unit.nanos), data, now);
-            }
-            AudioBody::End => {}
-        });
-        if let Err(error) = result {
-            feed.warn("audio tag", format!("{error}: set AAC, Opus, MP3 or AC-3"), now);
+        match event {
+            Event::Audio { timestamp, data } => tags::audio(feed, timestamp, data, now),
+            Event::Video { timestamp, data } => tags::video(feed, timestamp, data, now),
+            Event::Metadata(value) => tags::metadata(feed, &value),
+            Event::Publish(_) | Event::Unpublish => {}
         }
     }
 
@@ -339,10 +296,6 @@ fn code(refusal: &Refusal) -> &'static str {
         Refusal::WrongKey | Refusal::Busy | Refusal::Replaced | Refusal::Revoked => "NetStream.Publish.BadName",
         Refusal::Inactive { .. } | Refusal::Unavailable => "NetStream.Publish.Denied",
     }
-}
-
-fn nanos(nanos: u32) -> Dur {
-    Dur::from_scale(nanos.into(), 1_000_000_000)
 }
 
 #[cfg(test)]

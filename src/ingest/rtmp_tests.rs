@@ -2,8 +2,8 @@ use super::super::{BoxFuture, Health, Session};
 use super::*;
 use crate::hub::{self, RecvError, Start, Stream, Subscriber};
 use crate::media::clock::SimClock;
-use crate::media::{Packet, SystemClock, TrackId};
-use crate::net::{Inherited, Limits};
+use crate::media::{Dur, Packet, SystemClock, TrackId};
+use crate::net::{Gate, Inherited, Limits};
 use secrecy::ExposeSecret;
 use std::process::Stdio;
 use std::sync::Mutex;
@@ -53,8 +53,8 @@ struct Server {
 
 impl Server {
     fn start(answer: Result<(), Refusal>, tls: Option<Arc<Tls>>, limits: Limits) -> Server {
-        let listener =
-            Listener::bind("[rtmp] listen", ([127, 0, 0, 1], 0).into(), limits, &mut Inherited::default()).unwrap();
+        let (at, gate) = (([127, 0, 0, 1], 0).into(), Gate::new(limits));
+        let listener = Listener::bind("[rtmp] listen", at, &gate, &mut Inherited::default()).unwrap();
         let (door, group, port) = (Door::new(answer), Group::new(), listener.local_addr().port());
         let clock: SharedClock = Arc::new(SystemClock::new());
         group.spawn("rtmp-listener", serve(listener, tls, door.clone(), clock, group.clone()));

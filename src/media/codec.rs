@@ -42,6 +42,25 @@ pub struct VideoFormat {
     pub height: u32,
     /// Frames per second as a fraction, when the bitstream or its container says.
     pub frame_rate: Option<(u32, u32)>,
+    /// How wide a sample is shown to how high, when the bitstream says and they differ: anamorphic pictures, such as
+    /// 720×576 at 64:45. See [`VideoFormat::shown`].
+    pub sample_aspect: Option<(u16, u16)>,
+}
+
+/// Rates above this are time bases that encoders write into the place of the rate.
+const MOST_FPS: f64 = 121.0;
+
+impl VideoFormat {
+    /// [`VideoFormat::frame_rate`] where it can be one.
+    pub fn rate(&self) -> Option<(u32, u32)> {
+        self.frame_rate.filter(|&(n, d)| d > 0 && (1.0..MOST_FPS).contains(&(f64::from(n) / f64::from(d))))
+    }
+
+    /// Width and height in square pixels, the height as it is coded.
+    pub fn shown(&self) -> (u32, u32) {
+        let wide = self.sample_aspect.map_or(1.0, |(h, v)| f64::from(h) / f64::from(v.max(1)));
+        ((f64::from(self.width) * wide).round() as u32, self.height)
+    }
 }
 
 /// An audio track's format.

@@ -4,15 +4,22 @@
 
 pub mod clock;
 pub mod codec;
+pub mod content;
 pub mod grid;
+pub mod mix;
+pub mod opus;
 pub mod packet;
+pub mod reorder;
 pub mod time;
 pub mod timeline;
 pub mod window;
 
 pub use clock::{Clock, SharedClock, SimClock, SystemClock};
 pub use codec::{AudioCodec, AudioFormat, VideoCodec, VideoFormat};
+pub use content::{Content, Stretch};
 pub use grid::Grid;
+pub use mix::{LanguageMix, MixPlan, Ramps, VoiceId, VoicePacket, VoiceReport};
 pub use packet::{InputName, Media, Packet, Track, TrackId};
+pub use reorder::Reorder;
 pub use time::{Dur, Ts};
 pub use timeline::{DropReason, RawTime, Stamp, Timeline, Verdict};

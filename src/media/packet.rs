@@ -75,7 +75,7 @@ pub struct Packet {
     pub epoch: u32,
     /// Decoding time.
     pub dts: Ts,
-    /// Presentation time; never before `dts`.
+    /// Presentation time; never before `dts`, unless it is only decoded.
     pub pts: Ts,
     /// How long it is shown or sounds; zero when not known.
     pub duration: Dur,
@@ -109,6 +109,14 @@ pub enum InputName {
 impl InputName {
     /// Both, main first.
     pub const ALL: [InputName; 2] = [InputName::Main, InputName::Backup];
+
+    /// Its place in [`InputName::ALL`], for what is kept of each.
+    pub const fn index(self) -> usize {
+        match self {
+            InputName::Main => 0,
+            InputName::Backup => 1,
+        }
+    }
 
     /// As in the API and in metrics.
     pub const fn as_str(self) -> &'static str {

@@ -1,8 +1,8 @@
 //! Listening on TCP and admitting connections.
 //!
 //! **Role.** Binds (or inherits from systemd) a listening socket and hands out connections with a [`Permit`] each.
-//! **Bound.** [`Limits`]: connections in total and per peer address. One beyond them comes back as [`Refusal`] with its
-//! stream, so that the protocol can say why in its own words before it closes.
+//! **Bound.** [`Limits`]: connections in total and per peer address, over all listeners that share a [`Gate`]. One beyond
+//! them comes back as [`Refusal`] with its stream, so that the protocol can say why in its own words before it closes.
 //! **When the acceptor is slow** the kernel's backlog of [`BACKLOG`] fills and it refuses further connections.
 
 use std::collections::HashMap;
@@ -71,7 +71,7 @@ impl BindError {
     }
 }
 
-/// How many connections a listener admits.
+/// How many connections a [`Gate`] admits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// In total.
@@ -91,7 +91,7 @@ impl Default for Limits {
 /// Why a connection was not admitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// The listener is full.
+    /// There are as many as may be.
     #[error("too many connections")]
     Total,
     /// This peer has as many as one peer may have.
@@ -115,9 +115,10 @@ struct Counts {
     by_peer: HashMap<IpAddr, usize>,
 }
 
-/// Counts what is open. The lock is held for a map access, never across an await.
+/// Counts what is open on the listeners that share it, such as the plain and the TLS one of a protocol. The lock is held
+/// for a map access, never across an await.
 #[derive(Clone)]
-struct Gate {
+pub struct Gate {
     limits: Limits,
     counts: Arc<Mutex<Counts>>,
 }
@@ -134,6 +135,16 @@ pub fn peer_group(address: IpAddr) -> IpAddr {
 }
 
 impl Gate {
+    /// With nothing open.
+    pub fn new(limits: Limits) -> Gate {
+        Gate { limits, counts: Arc::default() }
+    }
+
+    /// How many connections are open now.
+    pub fn open(&self) -> usize {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner).total
+    }
+
     fn admit(&self, peer: IpAddr) -> Result<Permit, Refusal> {
         let group = peer_group(peer);
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
@@ -231,7 +242,7 @@ impl Listener {
     pub fn bind(
         key: &'static str,
         address: SocketAddr,
-        limits: Limits,
+        gate: &Gate,
         inherited: &mut Inherited,
     ) -> Result<Listener, BindError> {
         let mut bind = || -> io::Result<Listener> {
@@ -249,7 +260,7 @@ impl Listener {
                 }
             };
             let address = socket.local_addr()?;
-            Ok(Listener { socket, address, key, gate: Gate { limits, counts: Arc::default() } })
+            Ok(Listener { socket, address, key, gate: gate.clone() })
         };
         bind().map_err(|error| BindError::new(key, address, error))
     }
@@ -257,11 +268,6 @@ impl Listener {
     /// The address with the port that was really taken.
     pub fn local_addr(&self) -> SocketAddr {
         self.address
-    }
-
-    /// How many connections are admitted now.
-    pub fn open(&self) -> usize {
-        self.gate.counts.lock().unwrap_or_else(PoisonError::into_inner).total
     }
 
     /// The next connection. Errors of single connections are skipped, lack of descriptors is waited out. Cancel safe.
@@ -320,7 +326,7 @@ mod tests {
     }
 
     fn bind(address: SocketAddr, limits: Limits) -> Result<Listener, BindError> {
-        Listener::bind("[http] listen", address, limits, &mut Inherited::default())
+        Listener::bind("[http] listen", address, &Gate::new(limits), &mut Inherited::default())
     }
 
     #[tokio::test]
@@ -348,12 +354,24 @@ mod tests {
         permits.pop();
         clients.push(TcpStream::connect(listener.local_addr()).await.expect("connects"));
         permits.push(listener.accept().await.permit.expect("admitted again"));
-        assert_eq!(listener.open(), 2);
+        assert_eq!(listener.gate.open(), 2);
         let third = listener.gate.admit("192.0.2.1".parse().expect("address")).expect("another peer");
         assert_eq!(listener.gate.admit("192.0.2.2".parse().expect("address")).err(), Some(Refusal::Total));
         drop((third, permits));
-        assert_eq!(listener.open(), 0);
+        assert_eq!(listener.gate.open(), 0);
         assert!(listener.gate.counts.lock().expect("lock").by_peer.is_empty(), "nothing is kept of who has left");
+    }
+
+    #[tokio::test]
+    async fn listeners_that_share_a_gate_share_its_limits() {
+        let gate = Gate::new(Limits { total: 1, per_address: 0 });
+        let bind = |key| Listener::bind(key, local(), &gate, &mut Inherited::default()).expect("free port");
+        let (plain, tls) = (bind("[rtmp] listen"), bind("[rtmp] tls_listen"));
+        let clients = (TcpStream::connect(plain.local_addr()).await, TcpStream::connect(tls.local_addr()).await);
+        let first = plain.accept().await.permit.expect("admitted");
+        assert_eq!(tls.accept().await.permit.err(), Some(Refusal::Total));
+        drop((first, clients));
+        assert_eq!(gate.open(), 0);
     }
 
     #[test]
@@ -369,9 +387,10 @@ mod tests {
         let socket = std::net::TcpListener::bind("127.0.0.1:0").expect("free port");
         let address = socket.local_addr().expect("bound");
         let mut inherited = Inherited { tcp: vec![socket] };
-        let other = Listener::bind("[rtmp] listen", local(), Limits::default(), &mut inherited).expect("free port");
+        let gate = Gate::new(Limits::default());
+        let other = Listener::bind("[rtmp] listen", local(), &gate, &mut inherited).expect("free port");
         assert_ne!(other.local_addr(), address);
-        let mine = Listener::bind("[http] listen", address, Limits::default(), &mut inherited).expect("inherited");
+        let mine = Listener::bind("[http] listen", address, &gate, &mut inherited).expect("inherited");
         assert_eq!(mine.local_addr(), address);
         assert!(inherited.tcp.is_empty());
     }

@@ -6,8 +6,8 @@ use crate::media::{Dur, Media, VideoCodec, VideoFormat};
 use crate::wire::bitstream::{h264::AvcConfig, hevc::HevcConfig};
 use crate::wire::language;
 use crate::wire::m3u8::{
-    Header, IFrames, MediaPlaylist, Multivariant, PartLine, Rendition, RenditionType, Report, SegmentLine, Suffix,
-    Variant,
+    Header, IFrames, MediaPlaylist, Multivariant, PartLine, Rendition, RenditionType, Report, SegmentLine, Steering,
+    Suffix, Variant,
 };
 
 /// EXT-X-PART stands for this many target durations at the end of a playlist (RFC 8216bis §6.2.2).
@@ -193,6 +193,12 @@ fn frame_rate(window: &Window, format: &VideoFormat) -> Option<f64> {
 /// The multivariant playlist of an event's windows: pictures in the order given, sound as one group. A window that has
 /// nothing to list yet is left out; none when all have nothing.
 pub fn multivariant(windows: &[&Window], suffix: &Suffix) -> Option<String> {
+    multivariant_steered(windows, None, suffix)
+}
+
+/// As [`multivariant`], with every variant and every group on each of several origins. What is said of a rendition holds
+/// for all of them: they make it alike.
+pub fn multivariant_steered(windows: &[&Window], steering: Option<&Steering>, suffix: &Suffix) -> Option<String> {
     let ready: Vec<(&Window, &Init)> =
         windows.iter().filter(|w| w.is_ready()).filter_map(|w| Some((*w, w.init()?.as_ref()))).collect();
     let sound: Vec<&(&Window, &Init)> =
@@ -204,7 +210,7 @@ pub fn multivariant(windows: &[&Window], suffix: &Suffix) -> Option<String> {
     sound_codecs.sort_unstable();
     sound_codecs.dedup();
 
-    let mut playlist = Multivariant { independent: true, ..Multivariant::default() };
+    let mut playlist = Multivariant { independent: true, steering: steering.cloned(), ..Multivariant::default() };
     for (window, init) in &sound {
         let RenditionKind::Audio { language, label, default } = &window.spec().kind else { continue };
         let name = if label.is_empty() { language::autonym(language).into_owned() } else { label.clone() };
@@ -227,7 +233,7 @@ pub fn multivariant(windows: &[&Window], suffix: &Suffix) -> Option<String> {
             bandwidth: window.peak_bitrate() + sound_peak,
             average_bandwidth: (window.average_bitrate() + sound_average).min(window.peak_bitrate() + sound_peak),
             codecs: codecs.join(","),
-            resolution: Some((format.width, format.height)),
+            resolution: Some(format.shown()),
             frame_rate: frame_rate(window, format),
             range: video_range(format),
             iframes: (peak > 0).then(|| (peak, mean, init.codecs.clone())),

@@ -7,7 +7,7 @@
 //! segment, up to [`LONGEST_FIRST`], sets it for good. A later GOP that would not fit is cut before any picture; the part
 //! that follows does not carry INDEPENDENT=YES, and for that reason no playlist of a source declares
 //! EXT-X-INDEPENDENT-SEGMENTS.
-//! **Parts** hold whole frames and are never longer than their target, as far as the source's frame intervals are steady.
+//! **Parts** hold whole frames and are never longer than their target, but for a single picture that is shown for longer.
 //! A part is out with the packet that fills it: the duration of its last frame is the packet's own, else the track's
 //! frame rate, else the last interval. The frame before an expected cut (a GOP as long as the last one) closes its part
 //! too, so that nothing waits for the key frame.
@@ -201,12 +201,13 @@ impl AudioLane {
     }
 
     /// Ends the open segment, for one that begins at `cut`.
-    fn close(&mut self, cut: Option<Cut>, target: Dur, out: &mut Vec<Output>) {
+    fn close(&mut self, cut: Option<Cut>, target: Dur, longest: Dur, out: &mut Vec<Output>) {
         self.flush(out);
         let Some(segment) = self.segment.take() else { return };
         let end = self.end.unwrap_or(segment.start);
         // A few frames that are missing before the cut belong to the segment; a real hole does not.
-        let nominal = cut.map(|c| c.start).filter(|&c| c > end + self.frame && c - end < target / JITTER);
+        let near = |&c: &Ts| c > end + self.frame && c - end < target / JITTER && c - segment.start <= longest;
+        let nominal = cut.map(|c| c.start).filter(near);
         self.writer.end(nominal.unwrap_or(end) - segment.start, out);
         self.ended = Some(segment.number);
     }
@@ -278,7 +279,10 @@ impl SourcePackager {
             return Ok(());
         }
         let result = if packet.track.is_video() {
-            self.push_video(packet, out)
+            let mut made = Vec::new();
+            let result = self.push_video(packet, &mut made);
+            self.add(0, made, out);
+            result
         } else if let Some(lane) = self.audio.iter_mut().find(|lane| lane.id == packet.track.id) {
             lane.waiting.push_back(packet.clone());
             Ok(())
@@ -313,17 +317,32 @@ impl SourcePackager {
         self.target.map_or(LONGEST_FIRST, |secs| Dur::from_secs(i64::from(secs)) + Dur::from_millis(400))
     }
 
-    /// The first segment that ends sets TARGETDURATION for all renditions.
+    /// The first segment that ends sets TARGETDURATION for all renditions; what is open meanwhile must fit too.
     fn set_target(&mut self, duration: Dur, out: &mut Vec<(usize, Output)>) {
         if self.target.is_none() {
-            let target = target_seconds(duration.max(self.targets.segment));
+            let video = self.video.as_ref().and_then(|v| Some(v.end()? - v.segment.as_ref()?.start));
+            let sound = self.audio.iter().filter_map(|a| Some(a.end? - a.segment.as_ref()?.start));
+            let open = sound.chain(video).max().unwrap_or(Dur::ZERO);
+            let target = target_seconds(duration.max(open).max(self.targets.segment));
             self.target = Some(target);
             let renditions = usize::from(self.video.is_some()) + self.audio.len();
             out.extend((0..renditions).map(|i| (i, Output::Target(target))));
         }
     }
 
-    fn push_video(&mut self, packet: &Packet, all: &mut Vec<(usize, Output)>) -> Result<(), PackageError> {
+    /// Adds what a rendition made; the first segment that ends sets TARGETDURATION, which comes before it.
+    fn add(&mut self, rendition: usize, made: Vec<Output>, all: &mut Vec<(usize, Output)>) {
+        let ended = made.iter().filter_map(|o| match o {
+            Output::SegmentEnd { duration, .. } => Some(*duration),
+            _ => None,
+        });
+        if let Some(duration) = ended.max() {
+            self.set_target(duration, all);
+        }
+        all.extend(made.into_iter().map(|o| (rendition, o)));
+    }
+
+    fn push_video(&mut self, packet: &Packet, out: &mut Vec<Output>) -> Result<(), PackageError> {
         let (longest, target, part_target) = (self.longest(), self.targets.segment, self.targets.part);
         let Some(video) = &mut self.video else { return Ok(()) };
         let changed = video.writer.is_new(&packet.track);
@@ -335,7 +354,8 @@ impl SourcePackager {
             return Ok(());
         }
         let interval = video.interval(packet);
-        let mut out = Vec::new();
+        // Where it is in the segment: its time, or the place that decoding order gives it where that is later.
+        let reaches = |s: &VideoSegment| packet.pts.max(packet.dts + s.shift) - s.start;
         let fits = video.segment.as_ref().is_none_or(|s| packet.dts + s.shift - s.start <= longest);
         if let Some((dts, duration)) = &mut video.last
             && !back
@@ -344,15 +364,21 @@ impl SourcePackager {
         {
             // The last picture's duration is no estimate any more.
             *duration = packet.dts - *dts;
+            // A picture that lasts longer than it was thought to does not make the part before it too long.
+            if video.writer.pending_duration_until(packet.dts) > part_target
+                && let Some(segment) = video.segment.as_mut()
+                && video.writer.flush_but_last(segment.part, out)
+            {
+                segment.part += 1;
+            }
             video.writer.extend_to(packet.dts);
         }
         let age = video.segment.as_ref().map(|segment| packet.pts - segment.start);
-        let due = age.is_none_or(|age| {
-            changed || new_epoch || (packet.key && age + interval / 2 >= target) || age + interval > longest
-        });
+        let overdue = video.segment.as_ref().is_some_and(|segment| reaches(segment) + interval > longest);
+        let due = age.is_none_or(|age| changed || new_epoch || (packet.key && age + interval / 2 >= target) || overdue);
         if due {
             let end = video.end();
-            video.flush(&mut out);
+            video.flush(out);
             // A cut that sound made while the picture was lost stands.
             let last = self.cuts.last();
             let own = video.number;
@@ -364,41 +390,31 @@ impl SourcePackager {
             } else {
                 self.cuts.at(packet.pts).filter(|cut| own.is_none_or(|own| cut.number > own))
             };
-            let mut ended = None;
             if let (Some(segment), Some(end)) = (video.segment.take(), end) {
                 // Small holes belong to the segment before them: durations add up to what the clock says.
                 let to_next = packet.pts - segment.start;
                 let near = to_next > Dur::ZERO && packet.pts - end < target / JITTER;
                 let fits = !back && near && to_next <= longest.max(end - segment.start);
                 let duration = if fits { to_next } else { end - segment.start };
-                video.writer.end(duration, &mut out);
-                ended = Some(duration);
+                video.writer.end(duration, out);
             }
             let Some(cut) = cut else {
                 video.need_key = true;
-                all.extend(out.into_iter().map(|o| (0, o)));
                 return Ok(());
             };
             video.discontinuity |= back;
             if changed {
-                match video.writer.format(&packet.track, &mut out) {
-                    Ok(format) => video.discontinuity |= format == Format::Changed,
-                    Err(error) => {
-                        all.extend(out.into_iter().map(|o| (0, o)));
-                        return Err(error);
-                    }
-                }
+                video.discontinuity |= video.writer.format(&packet.track, out)? == Format::Changed;
             }
             if !video.writer.usable() {
                 return Ok(());
             }
-            video.writer.start(cut.number, cut.start, std::mem::take(&mut video.discontinuity), &mut out);
+            // A cut that sound made may lie so far back that what begins here would not fit.
+            let start = if packet.pts + interval - cut.start <= longest { cut.start } else { packet.pts };
+            video.writer.start(cut.number, start, std::mem::take(&mut video.discontinuity), out);
             let shift = packet.pts - packet.dts;
             video.number = Some(cut.number);
-            video.segment = Some(VideoSegment { start: cut.start, shift, part: 0 });
-            if let Some(ended) = ended {
-                self.set_target(ended, all);
-            }
+            video.segment = Some(VideoSegment { start, shift, part: 0 });
         }
         let Some(video) = &mut self.video else { return Ok(()) };
         if packet.key {
@@ -409,8 +425,9 @@ impl SourcePackager {
         video.need_key = false;
         video.epoch = Some(packet.epoch);
         self.led_by_sound = false;
-        if video.writer.pending_duration() + interval > part_target {
-            video.flush(&mut out);
+        // With the hole before it, where one is.
+        if video.writer.pending_duration_until(packet.dts + interval) > part_target {
+            video.flush(out);
         }
         video.writer.push(packet, interval);
         video.last = Some((packet.dts, interval));
@@ -420,9 +437,8 @@ impl SourcePackager {
         let age = video.segment.as_ref().zip(end).map(|(segment, end)| end - segment.start);
         let last = video.gop == Some(video.pictures) && age.is_some_and(|age| age + interval / 2 >= target);
         if full || last {
-            video.flush(&mut out);
+            video.flush(out);
         }
-        all.extend(out.into_iter().map(|o| (0, o)));
         Ok(())
     }
 
@@ -433,28 +449,23 @@ impl SourcePackager {
         for i in 0..self.audio.len() {
             let mut out = Vec::new();
             while let Some(packet) = self.next_sound(i) {
+                let limits = Limits { targets: self.targets, longest: self.longest(), leads: self.led_by_sound };
                 let lane = &mut self.audio[i];
-                let one = sound(lane, &packet, &mut self.cuts, self.led_by_sound, &self.targets, &mut out);
+                let one = sound(lane, &packet, &mut self.cuts, &limits, &mut out);
                 if result.is_ok() {
                     result = one;
                 }
             }
+            let longest = self.longest();
             let lane = &mut self.audio[i];
             // A cut that the last frame reaches ends the segment now: its last part does not wait for the next frame.
             if let (Some(segment), Some(end)) = (&lane.segment, lane.end)
                 && lane.waiting.is_empty()
                 && let Some(cut) = self.cuts.place(end + lane.frame / 2).filter(|cut| cut.number > segment.number)
             {
-                lane.close(Some(cut), self.targets.segment, &mut out);
+                lane.close(Some(cut), self.targets.segment, longest, &mut out);
             }
-            let ended = out.iter().find_map(|o| match o {
-                Output::SegmentEnd { duration, .. } => Some(*duration),
-                _ => None,
-            });
-            if let Some(duration) = ended {
-                self.set_target(duration, all);
-            }
-            all.extend(out.into_iter().map(|o| (first + i, o)));
+            self.add(first + i, out, all);
         }
         result
     }
@@ -484,7 +495,7 @@ fn frame_duration(track: &Track, packet: &Packet) -> Dur {
     let samples = match codec {
         AudioCodec::Aac => bitstream::aac::AacConfig::parse(config).ok().map(|c| c.samples()),
         AudioCodec::Opus => {
-            return bitstream::opus::samples(&packet.data)
+            return crate::media::opus::samples(&packet.data)
                 .map_or(packet.duration, |s| Dur::from_scale(i64::from(s), 48_000));
         }
         AudioCodec::Mp3 => bitstream::mp3::Mp3Header::parse(&packet.data).ok().map(|h| h.samples),
@@ -493,15 +504,24 @@ fn frame_duration(track: &Track, packet: &Packet) -> Dur {
     samples.map_or(packet.duration, |s| Dur::from_scale(i64::from(s), *sample_rate))
 }
 
+/// What binds a segment of sound.
+struct Limits {
+    targets: SourceTargets,
+    /// See [`SourcePackager::longest`].
+    longest: Dur,
+    /// No picture decides the cuts.
+    leads: bool,
+}
+
 /// Puts a frame of sound into its segment.
 fn sound(
     lane: &mut AudioLane,
     packet: &Packet,
     cuts: &mut Cuts,
-    leads: bool,
-    targets: &SourceTargets,
+    limits: &Limits,
     out: &mut Vec<Output>,
 ) -> Result<(), PackageError> {
+    let Limits { targets, longest, leads } = *limits;
     let duration = frame_duration(&packet.track, packet);
     lane.frame = duration;
     // A frame that another epoch has covered already.
@@ -516,9 +536,14 @@ fn sound(
         return Ok(());
     };
     let before = lane.end;
-    let begins = lane.segment.as_ref().is_none_or(|segment| cut.number > segment.number);
+    let open = lane.segment.as_ref().filter(|segment| cut.number <= segment.number);
+    let begins = open.is_none();
+    // Sound that was away while cuts went by may come back too late for the segment that it left: it waits for the next.
+    if open.is_some_and(|segment| packet.pts + duration - segment.start > longest + LONGEST_FRAME) {
+        return Ok(());
+    }
     if begins {
-        lane.close(Some(cut), targets.segment, out);
+        lane.close(Some(cut), targets.segment, longest, out);
     }
     if lane.writer.is_new(&packet.track) {
         if !begins {
@@ -532,7 +557,8 @@ fn sound(
     if begins {
         // What is missing at its begin counts, but for what the segment before it covers.
         let nominal = before.map_or(cut.start, |end| end.max(cut.start));
-        let start = if packet.pts - nominal > duration { nominal } else { packet.pts };
+        let fits = packet.pts + duration - nominal <= longest;
+        let start = if packet.pts - nominal > duration && fits { nominal } else { packet.pts };
         lane.segment = Some(AudioSegment { number: cut.number, start, part: 0 });
         lane.writer.start(cut.number, start, std::mem::take(&mut lane.discontinuity), out);
     }

@@ -151,6 +151,23 @@ impl TrackWriter {
         }
     }
 
+    /// The same if its last sample lasted until `end`, in decoding time.
+    pub(super) fn pending_duration_until(&self, end: Ts) -> Dur {
+        self.pending.first().map_or(Dur::ZERO, |first| end - first.dts)
+    }
+
+    /// Writes all but the last sample of the part that grows; false when there are none.
+    pub(super) fn flush_but_last(&mut self, index: u32, out: &mut Vec<Output>) -> bool {
+        let Some(last) = self.pending.pop() else { return false };
+        let others = !self.pending.is_empty();
+        if others {
+            self.extend_to(last.dts);
+            self.flush(index, None, out);
+        }
+        self.pending.push(last);
+        others
+    }
+
     /// The last sample of the part that grows lasts until `end`, in decoding time.
     pub(super) fn extend_to(&mut self, end: Ts) {
         if let Some(last) = self.pending.last_mut().filter(|last| end > last.dts) {

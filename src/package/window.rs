@@ -534,6 +534,11 @@ impl Window {
         segment.parts.iter().find(|part| part.index == index)
     }
 
+    /// How much whole programme it has held so far.
+    pub fn time(&self) -> Dur {
+        self.time
+    }
+
     /// Segment and index of the newest part, for rendition reports. When no part is in memory it is the newest segment
     /// alone.
     pub fn last(&self) -> Option<(u64, Option<u32>)> {

@@ -4,6 +4,7 @@
 //! main   ──▶ hub ──▶┐ observe → ClockMap ┐
 //!                   │                    ├─▶ core: splice, T(pts) ──▶ programme hub ──▶ engine, source packager
 //! backup ──▶ hub ──▶┘ health  → Failover ┘                        └─▶ state, switch notices
+//!                                   ▲ black, frozen, silent, as the engine measured
 //! ```
 //!
 //! **Role.** Both inputs are read always. [`policy::Failover`] says which one viewers should see, [`clockmap::ClockMap`]
@@ -11,19 +12,28 @@
 //! that together without IO, and [`Selector`] is the task around it. Nothing after this module changes a timestamp, but
 //! for the engine's one clock stage.
 //!
-//! **Epochs.** The programme's `epoch` rises at each splice: another input, a restarted one, a jump in its time. Its
-//! first packet is a video key frame (any sound where the input has no picture), sound before that instant is dropped,
-//! and picture and sound share one mapping, so their distance stays the source's. While no input delivers, the
-//! programme is silent but does not end: what to show then is the engine's matter.
+//! **Alignment.** Where both inputs carry the same access units, [`align`] finds how far their clocks are apart, whatever
+//! protocol brings them, and a switch goes on with the very next access unit: same epoch, nothing lost, nothing twice.
+//! Where they do not, the new input is placed by arrival, and begins with the first picture that is missing: what lies
+//! between its last key frame and that is marked *decode only*. Correlation of the sound of two unlike encodings is not made
+//! yet, so that such a switch repeats or skips what the two arrive apart.
 //!
-//! **Bounds.** An input's packets since its newest key frame are held (by reference) for a switch, for at most
-//! [`REACH_BACK`] of arrival and [`BACKLOG_BYTES`]. The programme ring has the hub's bounds; a slow reader of it or of
+//! **Epochs.** The programme's `epoch` rises at each splice that is not such a continuation: another input, a restarted
+//! one, a jump in its time. Its first packet is a video key frame (any sound where the input has no picture), and picture
+//! and sound share one mapping, so their distance stays the source's. A run that breaks off may have sent a picture and owe
+//! one that is shown before it: the next run begins with the latter, and the engine drops the former. While no input
+//! delivers, the programme is silent but does not end: what to show then is the engine's matter.
+//!
+//! **Bounds.** An input's packets are held (by reference) for a switch, for at most [`REACH_BACK`] of arrival and
+//! [`BACKLOG_BYTES`]. A wished-for switch may hold the programme back for [`LONGEST_WAIT`] at most, so that the input to come
+//! catches up. The programme ring has the hub's bounds; a slow reader of it or of
 //! the notices lags and never delays the selector. A selector that itself lags behind an input treats that as a break
 //! of the input: it goes on at the next key frame in a new epoch.
 
 use crate::media::{Dur, InputName, Ts};
 use std::sync::Arc;
 
+pub mod align;
 pub mod clockmap;
 mod core;
 pub mod policy;
@@ -31,17 +41,23 @@ mod run;
 pub mod splice;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tests;
 
+pub use align::Basis;
 pub use clockmap::ClockConfig;
-pub use policy::{Cause, FailoverConfig, Mode};
+pub use policy::{Cause, FailoverConfig, Mode, Triggers};
 pub use run::Selector;
 
-/// How old, by arrival, a key frame may be for the programme to begin with it: what comes before the programme delay is
-/// only decoded, and the engine is never handed more than its own bound of 2 s at once.
-pub const REACH_BACK: Dur = Dur::from_secs(2);
+/// How old, by arrival, a key frame may be for the programme to begin with it: a GOP of 2 s, the time until a loss is seen,
+/// and what the two inputs' networks differ by.
+pub const REACH_BACK: Dur = Dur::from_millis(3500);
 
-/// Bytes that are held of an input since its key frame: 2 s at 60 Mbps and a large key frame.
+/// Bytes that are held of an input for a splice: [`REACH_BACK`] at 55 Mbps.
 pub const BACKLOG_BYTES: usize = 24 << 20;
+
+/// For how long a wished-for switch may hold the programme back at most: encoders and networks differ by less.
+pub const LONGEST_WAIT: Dur = Dur::from_millis(500);
 
 /// Switches that [`State`] remembers.
 pub const SWITCHES_KEPT: usize = 32;
@@ -55,6 +71,9 @@ pub struct Config {
     pub failover: FailoverConfig,
     /// How the source's clock is followed.
     pub clock: ClockConfig,
+    /// For how long the programme may stand still without a viewer noticing: what its delay leaves when everything else is
+    /// paid for. None by default.
+    pub wait: Dur,
     /// What the programme's ring keeps.
     pub limits: crate::hub::Limits,
 }
@@ -75,6 +94,8 @@ pub struct Switch {
     pub gap: Option<Dur>,
     /// The programme epoch that begins with it; none when the old one goes on or nothing follows.
     pub epoch: Option<u32>,
+    /// How it was known which instant of the new input follows.
+    pub basis: Basis,
 }
 
 /// What the selector does now, for the API.
@@ -90,6 +111,20 @@ pub struct State {
     pub mode: Mode,
     /// The last switches, oldest first, at most [`SWITCHES_KEPT`]. Shared, since every watcher gets a copy.
     pub switches: Arc<[Switch]>,
+    /// How the inputs' times belong together, once a second; none while that is not known.
+    pub alignment: Option<Alignment>,
+    /// What is wrong with each input's content, by [`InputName::index`]: on air as it is now, off air as it was when the
+    /// programme left it, which is why it is not taken back by itself.
+    pub faults: [Option<Cause>; 2],
+}
+
+/// Two inputs that carry the same programme.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Alignment {
+    /// How that is known.
+    pub basis: Basis,
+    /// How much later backup brings the same instant; negative where main is later.
+    pub backup_behind: Dur,
 }
 
 /// The active input's name in the API: `main`, `backup` or `slate`.

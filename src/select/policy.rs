@@ -3,8 +3,15 @@
 //! It is told what arrives and asked, after that and at [`Failover::deadline`], whether the choice changes. It does not
 //! know of packets, streams or timelines: the caller carries a decision out when the chosen input can be entered, and
 //! says so with [`Failover::entered`].
+//!
+//! **Content.** An input that comes whole may still be black, frozen or silent. Of what is on air that is measured where it
+//! is decoded, some time after it was sent, so each measurement carries the times that it is about, and counts from where
+//! the input came on air ([`Failover::measured`]). An input that is so for as long as [`Triggers`] say is not trusted any
+//! more and left for one that is. Off air nobody can see whether it is good again, so this holds until its publisher comes
+//! anew, a person chooses the input, or it has to go on air because the other one is lost, and then it is measured afresh.
+//! So two inputs that show the same cost one switch.
 
-use crate::media::{Dur, InputName, Ts};
+use crate::media::{Content, Dur, InputName, Stretch, Ts};
 
 /// Sound that comes for so long without a picture is a contribution without pictures. Encoders send the first picture
 /// within a GOP of the first sound, and those with longer GOPs send it at once.
@@ -31,11 +38,54 @@ pub struct FailoverConfig {
     pub loss_timeout: Dur,
     /// How long main must have been clean before it is taken back.
     pub recover_after: Dur,
+    /// What of its content an input is left for.
+    pub triggers: Triggers,
+}
+
+/// How long the content of what is on air may be so before the input is left for the other one; none: for ever.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Triggers {
+    /// The picture is black.
+    pub black_after: Option<Dur>,
+    /// The picture stands still.
+    pub frozen_after: Option<Dur>,
+    /// The floor is silent.
+    pub silent_after: Option<Dur>,
+}
+
+impl Triggers {
+    /// What is wrong with content that counts from `start` on.
+    fn fault(&self, content: &Content, start: Ts) -> Option<Cause> {
+        let all = [
+            (Cause::Black, content.black, self.black_after),
+            (Cause::Frozen, content.frozen, self.frozen_after),
+            (Cause::Silent, content.silent, self.silent_after),
+        ];
+        let due = |&(_, stretch, after): &(_, Option<Stretch>, _)| {
+            stretch.zip(after).is_some_and(|(stretch, after)| stretch.after(start) >= after)
+        };
+        all.into_iter().find(due).map(|(cause, ..)| cause)
+    }
+
+    /// Whether this cause is looked for.
+    fn has(&self, cause: Cause) -> bool {
+        match cause {
+            Cause::Black => self.black_after.is_some(),
+            Cause::Frozen => self.frozen_after.is_some(),
+            Cause::Silent => self.silent_after.is_some(),
+            _ => false,
+        }
+    }
 }
 
 impl Default for FailoverConfig {
     fn default() -> Self {
-        FailoverConfig { mode: Mode::Auto, loss_timeout: Dur::from_millis(500), recover_after: Dur::from_secs(3) }
+        FailoverConfig {
+            mode: Mode::Auto,
+            loss_timeout: Dur::from_millis(500),
+            recover_after: Dur::from_secs(3),
+            triggers: Triggers::default(),
+        }
     }
 }
 
@@ -51,6 +101,12 @@ pub enum Cause {
     NoVideo,
     /// Nothing for the loss timeout.
     NoMedia,
+    /// The picture was black for as long as the trigger says.
+    Black,
+    /// The picture stood still.
+    Frozen,
+    /// The floor was silent.
+    Silent,
     /// An input is back after there was none.
     Returned,
     /// Main has been clean for long enough.
@@ -67,6 +123,9 @@ impl Cause {
             Cause::Disconnected => "disconnected",
             Cause::NoVideo => "no_video",
             Cause::NoMedia => "no_media",
+            Cause::Black => "black",
+            Cause::Frozen => "frozen",
+            Cause::Silent => "silent",
             Cause::Returned => "returned",
             Cause::Recovered => "recovered",
             Cause::Manual => "manual",
@@ -120,6 +179,8 @@ struct Health {
     key: bool,
     /// Since when it has been good without a break.
     clean_since: Option<Ts>,
+    /// What is wrong with its content: of what is on air as measured now, else as it was when it went off air.
+    fault: Option<Cause>,
 }
 
 /// The state machine. See the module's text.
@@ -132,6 +193,8 @@ pub struct Failover {
     target: Option<InputName>,
     /// What feeds the programme, as the caller says.
     on_air: Option<InputName>,
+    /// From where on, on the event timeline, the programme is what is on air.
+    from: Ts,
     started: bool,
     /// A person has just chosen, so that is the cause of what follows from it.
     by_hand: bool,
@@ -148,6 +211,7 @@ impl Failover {
             inputs: [Health::default(); 2],
             target: None,
             on_air: None,
+            from: Ts::ZERO,
             started: false,
             by_hand: false,
             now: Ts::ZERO,
@@ -169,27 +233,50 @@ impl Failover {
         self.now
     }
 
+    /// What is wrong with an input's content, and so why it is not taken back by itself.
+    pub fn fault(&self, input: InputName) -> Option<Cause> {
+        self.inputs[input.index()].fault
+    }
+
+    /// Other triggers: what is not looked for any more is forgiven.
+    pub fn set_triggers(&mut self, triggers: Triggers) {
+        self.config.triggers = triggers;
+        for health in &mut self.inputs {
+            health.fault = health.fault.filter(|&cause| triggers.has(cause));
+        }
+    }
+
+    /// What was measured of the programme. What of it lies before the input on air came there is about another one.
+    pub fn measured(&mut self, content: &Content) {
+        if let Some(input) = self.on_air {
+            self.inputs[input.index()].fault = self.config.triggers.fault(content, self.from);
+        }
+    }
+
     /// A person chooses: an input, or, with none, the configured automation.
     pub fn choose(&mut self, input: Option<InputName>) {
+        if let Some(input) = input {
+            self.inputs[input.index()].fault = None;
+        }
         self.mode = input.map_or(self.config.mode, Mode::Manual);
         self.by_hand = true;
     }
 
     /// A publisher has come, perhaps in place of another.
     pub fn attached(&mut self, input: InputName) {
-        self.inputs[index(input)] = Health { attached: true, ..Health::default() };
+        self.inputs[input.index()] = Health { attached: true, ..Health::default() };
     }
 
     /// The publisher is gone.
     pub fn detached(&mut self, input: InputName) {
-        self.inputs[index(input)] = Health::default();
+        self.inputs[input.index()] = Health::default();
     }
 
     /// The input's time has jumped, or packets are missing: nothing of it can be shown before its next key frame, and it
     /// counts as clean anew.
     pub fn broken(&mut self, input: InputName, now: Ts) {
         self.now = self.now.max(now);
-        let health = &mut self.inputs[index(input)];
+        let health = &mut self.inputs[input.index()];
         health.key = false;
         health.clean_since = None;
     }
@@ -199,7 +286,7 @@ impl Failover {
         self.now = self.now.max(now);
         let now = self.now;
         let was = self.quality(input, now);
-        let health = &mut self.inputs[index(input)];
+        let health = &mut self.inputs[input.index()];
         health.first.get_or_insert(now);
         match what {
             Heard::Sound => health.sound = Some(now),
@@ -212,22 +299,29 @@ impl Failover {
             }
         }
         if was < Quality::Full {
-            self.inputs[index(input)].clean_since = None;
+            self.inputs[input.index()].clean_since = None;
         }
         if self.quality(input, now) == Quality::Full {
-            self.inputs[index(input)].clean_since.get_or_insert(now);
+            self.inputs[input.index()].clean_since.get_or_insert(now);
         }
     }
 
-    /// The caller has carried the decision out; none: nobody feeds the programme.
-    pub fn entered(&mut self, input: Option<InputName>) {
-        self.on_air = input;
-        self.started |= input.is_some();
+    /// The caller has carried the decision out: what is on the event timeline at `from` and later is this input.
+    pub fn entered(&mut self, input: InputName, from: Ts) {
+        self.on_air = Some(input);
+        self.from = from;
+        self.inputs[input.index()].fault = None;
+        self.started = true;
+    }
+
+    /// Nobody feeds the programme.
+    pub fn left(&mut self) {
+        self.on_air = None;
     }
 
     /// Whether an input may be entered with sound, for want of pictures.
     pub fn sound_only(&self, input: InputName, now: Ts) -> bool {
-        let health = &self.inputs[index(input)];
+        let health = &self.inputs[input.index()];
         let since = health.seen.or(health.first);
         health.sound.is_some() && since.is_some_and(|since| now.max(self.now) - since >= AUDIO_ONLY_AFTER)
     }
@@ -245,10 +339,7 @@ impl Failover {
             _ if by_hand => Cause::Manual,
             (None, Some(_)) if !self.started => Cause::Start,
             (None, Some(_)) => Cause::Returned,
-            (Some(old), _) => match self.loss(old, now) {
-                Some(cause) => cause,
-                None => Cause::Recovered,
-            },
+            (Some(old), _) => self.loss(old, now).or(self.fault(old)).unwrap_or(Cause::Recovered),
             (None, None) => return None,
         };
         self.target = wanted;
@@ -258,16 +349,16 @@ impl Failover {
     /// When the choice may change although nothing arrives.
     pub fn deadline(&self) -> Option<Ts> {
         let loss = |input: InputName| {
-            let health = &self.inputs[index(input)];
+            let health = &self.inputs[input.index()];
             let fresh = [health.picture, health.sound].into_iter().flatten();
             fresh.map(|at| at + self.config.loss_timeout).filter(|&at| at > self.now).min()
         };
         let recovery = |input: InputName| {
-            let since = self.inputs[index(input)].clean_since?;
+            let since = self.inputs[input.index()].clean_since?;
             Some(since + self.config.recover_after).filter(|&at| at > self.now)
         };
         let audio_only = |input: InputName| {
-            let health = &self.inputs[index(input)];
+            let health = &self.inputs[input.index()];
             let since = health.seen.or(health.first)?;
             Some(since + AUDIO_ONLY_AFTER).filter(|&at| at > self.now)
         };
@@ -280,8 +371,10 @@ impl Failover {
         if let Mode::Manual(input) = self.mode {
             return able(input);
         }
+        let trusted = |input| self.fault(input).is_none();
+        let rank = |input| (quality(input), trusted(input));
         let best = || {
-            let backup = quality(InputName::Backup) > quality(InputName::Main);
+            let backup = rank(InputName::Backup) > rank(InputName::Main);
             able(if backup { InputName::Backup } else { InputName::Main })
         };
         let Some(current) = self.target else {
@@ -291,16 +384,19 @@ impl Failover {
         // What is on air and good again before the other one could be entered has never been left. (In automatic mode
         // backup on air is good while main is waited for: that is a return, not a loss.)
         let returning = self.mode == Mode::Auto && current == InputName::Main;
-        if self.on_air == Some(other) && quality(other) == Quality::Full && !returning {
+        if self.on_air == Some(other) && rank(other) == (Quality::Full, true) && !returning {
             return Some(other);
         }
         // Where nothing is on air, main goes first: nobody would see a switch.
-        if self.on_air.is_none() && quality(InputName::Main) == Quality::Full {
+        if self.on_air.is_none()
+            && quality(InputName::Main) == Quality::Full
+            && rank(InputName::Main) >= rank(InputName::Backup)
+        {
             return Some(InputName::Main);
         }
         let back = self.mode == Mode::Auto && current == InputName::Backup && self.recovered(InputName::Main, now);
         match (quality(current), quality(other)) {
-            (Quality::Full, Quality::Full) if back => Some(other),
+            (Quality::Full, Quality::Full) if trusted(other) && (back || !trusted(current)) => Some(other),
             (Quality::Full, _) => Some(current),
             (Quality::Sound, Quality::Full) => Some(other),
             (Quality::Sound, _) => Some(current),
@@ -310,7 +406,7 @@ impl Failover {
 
     fn recovered(&self, input: InputName, now: Ts) -> bool {
         self.quality(input, now) == Quality::Full
-            && self.inputs[index(input)].clean_since.is_some_and(|since| now - since >= self.config.recover_after)
+            && self.inputs[input.index()].clean_since.is_some_and(|since| now - since >= self.config.recover_after)
     }
 
     fn fresh(&self, at: Option<Ts>, now: Ts) -> bool {
@@ -318,7 +414,7 @@ impl Failover {
     }
 
     fn quality(&self, input: InputName, now: Ts) -> Quality {
-        let health = &self.inputs[index(input)];
+        let health = &self.inputs[input.index()];
         if !health.attached {
             return Quality::Gone;
         }
@@ -336,7 +432,7 @@ impl Failover {
 
     /// Why an input is not good; none when it is.
     fn loss(&self, input: InputName, now: Ts) -> Option<Cause> {
-        let health = &self.inputs[index(input)];
+        let health = &self.inputs[input.index()];
         match self.quality(input, now) {
             Quality::Full => None,
             _ if !health.attached => Some(Cause::Disconnected),
@@ -344,13 +440,6 @@ impl Failover {
             _ if health.sound.is_some_and(|at| now - at < self.config.loss_timeout / 2) => Some(Cause::NoVideo),
             _ => Some(Cause::NoMedia),
         }
-    }
-}
-
-const fn index(input: InputName) -> usize {
-    match input {
-        InputName::Main => 0,
-        InputName::Backup => 1,
     }
 }
 
@@ -363,230 +452,4 @@ pub const fn other(input: InputName) -> InputName {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    const MAIN: InputName = InputName::Main;
-    const BACKUP: InputName = InputName::Backup;
-
-    /// A failover whose caller enters every choice at once, on a clock of 20 ms.
-    struct Rig {
-        failover: Failover,
-        now: Ts,
-        /// What each input delivers: pictures, sound.
-        delivers: [(bool, bool); 2],
-        heard: [Ts; 2],
-        decisions: Vec<(i64, Option<InputName>, Cause)>,
-        enter: bool,
-    }
-
-    impl Rig {
-        fn new(mode: Mode) -> Rig {
-            let failover = Failover::new(FailoverConfig { mode, ..FailoverConfig::default() });
-            Rig {
-                failover,
-                now: Ts::ZERO,
-                delivers: [(false, false); 2],
-                heard: [Ts::ZERO; 2],
-                decisions: Vec::new(),
-                enter: true,
-            }
-        }
-
-        fn attach(&mut self, input: InputName, pictures: bool, sound: bool) {
-            self.failover.attached(input);
-            self.delivers[index(input)] = (pictures, sound);
-        }
-
-        fn poll(&mut self) {
-            while let Some(d) = self.failover.poll(self.now) {
-                self.decisions.push((self.now.as_millis(), d.to, d.cause));
-                if self.enter || d.to.is_none() {
-                    self.failover.entered(d.to);
-                }
-            }
-        }
-
-        fn run(&mut self, millis: i64) {
-            for _ in 0..millis / 20 {
-                for input in InputName::ALL {
-                    let (pictures, sound) = self.delivers[index(input)];
-                    if pictures || sound {
-                        self.heard[index(input)] = self.now;
-                    }
-                    let key = self.now.as_millis() % 1000 == 0;
-                    if pictures {
-                        self.failover.heard(input, if key { Heard::Key } else { Heard::Picture }, self.now);
-                    }
-                    if sound {
-                        self.failover.heard(input, Heard::Sound, self.now);
-                    }
-                }
-                self.poll();
-                self.now += Dur::from_millis(20);
-                self.poll();
-            }
-        }
-    }
-
-    #[test]
-    fn loss_is_seen_after_the_timeout_and_main_taken_back_after_it_was_clean() {
-        let mut r = Rig::new(Mode::Auto);
-        r.attach(MAIN, true, true);
-        r.attach(BACKUP, true, true);
-        r.run(5000);
-        r.delivers[0] = (false, false);
-        r.run(2000);
-        r.delivers[0] = (true, true);
-        r.run(5000);
-        let expected = [
-            (0, Some(MAIN), Cause::Start),
-            (5480, Some(BACKUP), Cause::NoMedia),
-            (10_000, Some(MAIN), Cause::Recovered),
-        ];
-        assert_eq!(r.decisions, expected);
-    }
-
-    #[test]
-    fn an_input_that_comes_and_goes_costs_one_switch() {
-        let mut r = Rig::new(Mode::Auto);
-        r.attach(MAIN, true, true);
-        r.attach(BACKUP, true, true);
-        r.run(2000);
-        for _ in 0..20 {
-            r.delivers[0] = (false, false);
-            r.run(1000);
-            r.delivers[0] = (true, true);
-            r.run(2500);
-        }
-        assert_eq!(r.decisions.len(), 2, "{:?}", r.decisions);
-        r.run(3000);
-        assert_eq!(r.decisions.last().map(|d| d.1), Some(Some(MAIN)));
-    }
-
-    #[test]
-    fn sound_keeps_an_input_on_air_only_while_there_is_nothing_better() {
-        let mut r = Rig::new(Mode::Auto);
-        r.attach(MAIN, true, true);
-        r.run(2000);
-        r.delivers[0] = (false, true);
-        r.run(5000);
-        assert_eq!(r.failover.target(), Some(MAIN));
-        r.attach(BACKUP, true, true);
-        r.run(2000);
-        assert_eq!(r.decisions.last().map(|d| (d.1, d.2)), Some((Some(BACKUP), Cause::NoVideo)));
-    }
-
-    #[test]
-    fn sound_alone_is_a_whole_input_once_that_is_certain() {
-        let mut r = Rig::new(Mode::Auto);
-        r.attach(MAIN, false, true);
-        r.run(1900);
-        assert_eq!(r.decisions, []);
-        r.run(200);
-        assert_eq!(r.decisions, [(2000, Some(MAIN), Cause::Start)]);
-        r.delivers[0] = (false, false);
-        r.run(1000);
-        assert_eq!(r.decisions.last().map(|d| (d.1, d.2)), Some((None, Cause::NoMedia)));
-    }
-
-    #[test]
-    fn pictures_before_a_key_frame_are_none() {
-        let mut r = Rig::new(Mode::Auto);
-        r.now = Ts::from_millis(20);
-        r.attach(MAIN, true, true);
-        r.run(900);
-        assert_eq!(r.decisions, []);
-        r.run(200);
-        assert_eq!(r.decisions, [(1000, Some(MAIN), Cause::Start)]);
-        // A break: after the timeout without a key frame it is lost to those who watch.
-        r.attach(BACKUP, true, true);
-        r.run(1000);
-        r.failover.broken(MAIN, r.now);
-        r.run(600);
-        assert_eq!(r.decisions.last().map(|d| d.1), Some(Some(BACKUP)));
-    }
-
-    #[test]
-    fn a_choice_by_hand_is_final_until_it_is_given_back() {
-        let mut r = Rig::new(Mode::Auto);
-        r.attach(MAIN, true, true);
-        r.attach(BACKUP, true, true);
-        r.run(1000);
-        r.failover.choose(Some(BACKUP));
-        r.run(10_000);
-        r.failover.detached(BACKUP);
-        r.delivers[1] = (false, false);
-        r.run(1000);
-        r.failover.choose(None);
-        r.run(1000);
-        let causes: Vec<_> = r.decisions.iter().map(|d| (d.1, d.2)).collect();
-        let expected = [
-            (Some(MAIN), Cause::Start),
-            (Some(BACKUP), Cause::Manual),
-            (None, Cause::Disconnected),
-            (Some(MAIN), Cause::Manual),
-        ];
-        assert_eq!(causes, expected);
-    }
-
-    #[test]
-    fn a_choice_that_could_not_be_entered_is_taken_back() {
-        let mut r = Rig::new(Mode::Auto);
-        r.attach(MAIN, true, true);
-        r.attach(BACKUP, true, true);
-        r.run(2000);
-        r.enter = false;
-        r.delivers[0] = (false, false);
-        r.run(800);
-        assert_eq!(r.failover.target(), Some(BACKUP));
-        r.delivers[0] = (true, true);
-        r.run(100);
-        assert_eq!(r.failover.target(), Some(MAIN));
-    }
-
-    proptest! {
-        /// Any schedule: the deadline is never in the past, nothing changes between deadlines without being told, and what
-        /// is chosen delivers.
-        #[test]
-        fn choices_are_of_inputs_that_deliver(
-            sticky in any::<bool>(),
-            steps in prop::collection::vec((0usize..2, 0u8..7, 0i64..3000), 1..60)
-        ) {
-            let mut r = Rig::new(if sticky { Mode::Sticky } else { Mode::Auto });
-            for (input, what, wait) in steps {
-                let name = InputName::ALL[input];
-                match what {
-                    0 | 1 => r.attach(name, true, true),
-                    2 => r.attach(name, false, true),
-                    3 => {
-                        r.failover.detached(name);
-                        r.delivers[input] = (false, false);
-                    }
-                    4 => r.delivers[input] = (false, false),
-                    5 => r.failover.broken(name, r.now),
-                    _ => r.failover.choose([None, Some(MAIN), Some(BACKUP)][wait as usize % 3]),
-                }
-                r.poll();
-                if let Some(at) = r.failover.deadline() {
-                    prop_assert!(at > r.now);
-                    let mut later = r.failover.clone();
-                    prop_assert_eq!(later.poll(at - Dur::from_flicks(1)), None);
-                }
-                let before = r.decisions.len();
-                r.run(wait);
-                for (at, to, _) in &r.decisions[before..] {
-                    if let Some(to) = to {
-                        prop_assert!(at - r.heard[index(*to)].as_millis() < 500, "{:?} is silent", to);
-                    }
-                }
-                if let (Some(target), true) = (r.failover.target(), wait > 1000) {
-                    prop_assert!(r.delivers[index(target)] != (false, false), "{:?} is silent", target);
-                }
-                let ends = r.decisions.windows(2).all(|w| w[0].1 != w[1].1);
-                prop_assert!(ends, "{:?}", r.decisions);
-            }
-        }
-    }
-}
+mod tests;

@@ -1,9 +1,10 @@
 //! The task around [`super::core`]: reads both inputs, keeps the clock, publishes.
 
 use super::core::{Core, Output};
+use super::policy::Triggers;
 use super::{Config, State, Switch, active_name};
 use crate::hub::{self, Publisher, RecvError, Start, Stream, Subscriber};
-use crate::media::{Clock, Dur, InputName, Packet, SharedClock, Ts};
+use crate::media::{Clock, Content, Dur, InputName, Packet, SharedClock, Ts};
 use crate::task::Group;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, broadcast, watch};
@@ -23,6 +24,11 @@ struct Inbox {
     inputs: [Option<Change>; 2],
     /// Which input a person chose; `Some(None)` is the automation.
     choice: Option<Option<InputName>>,
+    /// The output's frame.
+    frame: Option<Dur>,
+    triggers: Option<Triggers>,
+    /// What was measured of the programme.
+    content: Option<Content>,
 }
 
 enum Change {
@@ -77,19 +83,38 @@ impl Selector {
     /// An input's publisher has come; it replaces one that was there. When the stream ends, the input is detached by
     /// itself.
     pub fn attach(&self, input: InputName, stream: Stream) {
-        self.shared.lock().inputs[index(input)] = Some(Change::Attach(stream));
+        self.shared.lock().inputs[input.index()] = Some(Change::Attach(stream));
         self.shared.wake.notify_one();
     }
 
     /// Takes an input away, whatever is attached to it.
     pub fn detach(&self, input: InputName) {
-        self.shared.lock().inputs[index(input)] = Some(Change::Detach);
+        self.shared.lock().inputs[input.index()] = Some(Change::Detach);
         self.shared.wake.notify_one();
     }
 
     /// A person chooses an input by hand, or, with none, gives the choice back to the automation.
     pub fn set_mode(&self, choice: Option<InputName>) {
         self.shared.lock().choice = Some(choice);
+        self.shared.wake.notify_one();
+    }
+
+    /// The length of the output's frame is known: from now on the source's pictures fall on the output's slots. It must
+    /// not be told for a passthrough.
+    pub fn set_frame(&self, frame: Dur) {
+        self.shared.lock().frame = Some(frame);
+        self.shared.wake.notify_one();
+    }
+
+    /// What of its content an input is left for from now on.
+    pub fn set_triggers(&self, triggers: Triggers) {
+        self.shared.lock().triggers = Some(triggers);
+        self.shared.wake.notify_one();
+    }
+
+    /// What was measured of the programme where it is decoded. Without it no trigger goes off.
+    pub fn measured(&self, content: Content) {
+        self.shared.lock().content = Some(content);
         self.shared.wake.notify_one();
     }
 
@@ -107,13 +132,6 @@ impl Selector {
     /// [`State::switches`].
     pub fn switches(&self) -> broadcast::Receiver<Switch> {
         self.switches.subscribe()
-    }
-}
-
-const fn index(input: InputName) -> usize {
-    match input {
-        InputName::Main => 0,
-        InputName::Backup => 1,
     }
 }
 
@@ -172,11 +190,11 @@ impl Task {
         let mut stopped = [false; 2];
         let mut take = |name: InputName, read: Read| {
             match &read {
-                Read::Packet(packet) => last[index(name)] = packet.arrival,
-                Read::Lagged(_) | Read::Ended => stopped[index(name)] = true,
+                Read::Packet(packet) => last[name.index()] = packet.arrival,
+                Read::Lagged(_) | Read::Ended => stopped[name.index()] = true,
             }
-            taken.push((last[index(name)], name, read));
-            stopped[index(name)]
+            taken.push((last[name.index()], name, read));
+            stopped[name.index()]
         };
         let mut first_stopped = None;
         if let Some((name, read)) = first
@@ -185,7 +203,7 @@ impl Task {
             first_stopped = Some(name);
         }
         for name in InputName::ALL {
-            let Some(reader) = self.readers[index(name)].as_mut().filter(|_| first_stopped != Some(name)) else {
+            let Some(reader) = self.readers[name.index()].as_mut().filter(|_| first_stopped != Some(name)) else {
                 continue;
             };
             for _ in 0..BATCH {
@@ -206,7 +224,7 @@ impl Task {
                     self.core.lagged(name, at, out);
                 }
                 Read::Ended => {
-                    self.readers[index(name)] = None;
+                    self.readers[name.index()] = None;
                     self.core.detach(name, at, out);
                 }
             }
@@ -214,19 +232,19 @@ impl Task {
     }
 
     fn take_changes(&mut self, out: &mut Output) {
-        let (inputs, choice) = {
-            let mut inbox = self.shared.lock();
-            (std::mem::take(&mut inbox.inputs), inbox.choice.take())
-        };
+        let Inbox { inputs, choice, frame, triggers, content } = std::mem::take(&mut *self.shared.lock());
         let now = self.clock.now();
+        if let Some(frame) = frame {
+            self.core.set_frame(frame);
+        }
         for (name, change) in InputName::ALL.into_iter().zip(inputs) {
             match change {
                 Some(Change::Attach(stream)) => {
                     self.core.attach(name, now, out);
-                    self.readers[index(name)] = Some(stream.subscribe(Start::KeyFrame));
+                    self.readers[name.index()] = Some(stream.subscribe(Start::KeyFrame));
                 }
                 Some(Change::Detach) => {
-                    self.readers[index(name)] = None;
+                    self.readers[name.index()] = None;
                     self.core.detach(name, now, out);
                 }
                 None => {}
@@ -234,6 +252,12 @@ impl Task {
         }
         if let Some(choice) = choice {
             self.core.choose(choice, now, out);
+        }
+        if let Some(triggers) = triggers {
+            self.core.set_triggers(triggers, now, out);
+        }
+        if let Some(content) = content {
+            self.core.measured(&content, now, out);
         }
     }
 
@@ -253,8 +277,13 @@ impl Task {
             // Nobody listening is fine: the state has it too.
             let _ = self.switches.send(switch);
         }
+        let now = self.clock.now();
+        let report = now - self.reported >= REPORT;
+        if report {
+            self.core.look(now);
+        }
         let state = self.core.state();
-        let active = state.active;
+        let (active, alignment) = (state.active, state.alignment);
         let changed = self.state.send_if_modified(|old| {
             let changed = *old != state;
             if changed {
@@ -269,13 +298,17 @@ impl Task {
                     .set(on_air);
             }
         }
-        let now = self.clock.now();
-        if now - self.reported >= REPORT
-            && let Some(error) = active.and_then(|name| self.core.clock_error(name))
-        {
-            self.reported = now;
+        if !report {
+            return;
+        }
+        self.reported = now;
+        if let Some(error) = active.and_then(|name| self.core.clock_error(name)) {
             metrics::gauge!("boothcast_select_clock_error_seconds", "event" => self.event.clone())
                 .set(error.as_secs_f64());
+        }
+        if let Some(alignment) = alignment {
+            metrics::gauge!("boothcast_select_backup_behind_seconds", "event" => self.event.clone())
+                .set(alignment.backup_behind.as_secs_f64());
         }
     }
 }

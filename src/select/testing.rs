@@ -25,12 +25,23 @@ pub struct Encoder {
     pub base: i64,
     /// Packets arrive up to so many ms late.
     pub jitter: i64,
+    /// How much later than it was made a packet arrives at least.
+    pub delay: i64,
+    /// What it shows: encoders with the same content send the same bytes for the same source time since they began.
+    pub content: u64,
 }
 
 impl Encoder {
     pub fn new() -> Encoder {
         let config = Bytes::new();
-        let video = VideoFormat { codec: VideoCodec::H264, config, width: 16, height: 16, frame_rate: None };
+        let video = VideoFormat {
+            codec: VideoCodec::H264,
+            config,
+            width: 16,
+            height: 16,
+            frame_rate: None,
+            sample_aspect: None,
+        };
         let config = Bytes::new();
         let audio = AudioFormat { codec: AudioCodec::Aac, config, sample_rate: 48_000, channels: 2 };
         Encoder {
@@ -39,6 +50,8 @@ impl Encoder {
             gop: 25,
             base: 0,
             jitter: 0,
+            delay: 0,
+            content: 0,
         }
     }
 
@@ -51,7 +64,9 @@ impl Encoder {
         let mut out = Vec::new();
         for t in (from..to).filter(|t| (t - since) % 20 == 0) {
             let source = Ts::from_millis(self.base + t - since);
-            let arrival = start() + ms(t) + ms(random.below(self.jitter + 1));
+            let arrival = start() + ms(t + self.delay + random.below(self.jitter + 1));
+            // Encoders that show nothing in particular share no byte with any other, nor with themselves.
+            let content = if self.content == 0 { random.0 | 1 << 63 } else { self.content };
             let packet = |track: &Arc<Track>, pts: Ts, duration: Dur, key: bool| Packet {
                 track: track.clone(),
                 epoch,
@@ -61,13 +76,13 @@ impl Encoder {
                 key,
                 decode_only: false,
                 arrival,
-                data: Bytes::from_static(&[0; 100]),
+                data: data(content, t - since, track.id),
             };
             if let Some(video) = self.video.as_ref().filter(|_| (t - since) % 40 == 0) {
                 let frame = (t - since) / 40;
                 let place = frame % self.gop;
                 // I P B P B …: every other picture is shown before the one decoded ahead of it.
-                let shown = if place == 0 {
+                let shown = if place == 0 || (place % 2 == 1 && place == self.gop - 1) {
                     40
                 } else if place % 2 == 1 {
                     80
@@ -82,6 +97,20 @@ impl Encoder {
         }
         out
     }
+}
+
+/// Bytes that only this instant of this track and content has.
+fn data(content: u64, at: i64, track: TrackId) -> Bytes {
+    let mut data = [0; 100];
+    data[..8].copy_from_slice(&content.to_be_bytes());
+    data[8..16].copy_from_slice(&at.to_be_bytes());
+    data[16..18].copy_from_slice(&track.0.to_be_bytes());
+    Bytes::copy_from_slice(&data)
+}
+
+/// When an encoder with content made this packet, in ms since it began.
+pub fn made_at(packet: &Packet) -> i64 {
+    i64::from_be_bytes(packet.data[8..16].try_into().expect("eight bytes"))
 }
 
 pub struct Random(pub u64);

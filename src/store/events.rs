@@ -1,6 +1,6 @@
 //! Events.
 
-use super::model::{Event, EventId, Input, Inputs, Keys, Selection, Settings, Status};
+use super::model::{Event, EventId, Input, Inputs, Keys, PullFrom, Selection, Settings, Status};
 use super::secret::{Purpose, new_id, new_nonce, new_stream_key};
 use super::{Secret, Store, StoreError, from_millis, rounded, to_millis};
 use crate::media::InputName;
@@ -14,9 +14,13 @@ macro_rules! select {
         concat!(
             "SELECT e.id, e.revision, e.status, e.status_changed_at, e.started_at, e.ended_at, e.input_selection, ",
             "e.preview_nonce, e.settings, e.created_at, e.updated_at, m.key_set_at AS main_set, ",
-            "m.takeover AS main_takeover, b.key_set_at AS backup_set, b.takeover AS backup_takeover ",
+            "m.takeover AS main_takeover, m.srt_passphrase AS main_srt, b.key_set_at AS backup_set, ",
+            "b.takeover AS backup_takeover, b.srt_passphrase AS backup_srt, ",
+            "mp.sealed AS main_pull, mp.set_at AS main_pull_set, bp.sealed AS backup_pull, bp.set_at AS backup_pull_set ",
             "FROM events e JOIN inputs m ON m.event = e.id AND m.input = 'main' ",
             "JOIN inputs b ON b.event = e.id AND b.input = 'backup' ",
+            "LEFT JOIN pulls mp ON mp.event = e.id AND mp.input = 'main' ",
+            "LEFT JOIN pulls bp ON bp.event = e.id AND bp.input = 'backup' ",
             $rest
         )
     };
@@ -82,7 +86,7 @@ impl Store {
     pub async fn create_event(
         &self,
         settings: &Settings,
-        takeover: Takeover,
+        inputs: &InputsSettings,
         now: OffsetDateTime,
     ) -> Result<(Event, Keys), StoreError> {
         let id = new_id();
@@ -105,19 +109,25 @@ impl Store {
         .execute(&mut *tx)
         .await
         .map_err(|e| self.fault(e))?;
-        let inputs = [(InputName::Main, &keys.main, takeover.main), (InputName::Backup, &keys.backup, takeover.backup)];
-        for (input, key, takeover) in inputs {
-            sqlx::query("INSERT INTO inputs (event, input, key_hash, key_set_at, takeover) VALUES (?, ?, ?, ?, ?)")
-                .bind(&id)
-                .bind(input.as_str())
-                .bind(self.key_hash(key.expose()))
-                .bind(at)
-                .bind(takeover)
-                .execute(&mut *tx)
-                .await
-                .map_err(|e| self.fault(e))?;
+        let inputs = [(InputName::Main, &keys.main, &inputs.main), (InputName::Backup, &keys.backup, &inputs.backup)];
+        for (input, key, set) in inputs {
+            sqlx::query(
+                "INSERT INTO inputs (event, input, key_hash, key_set_at, takeover, srt_passphrase) VALUES (?, ?, ?, ?, ?, ?)",
+            )
+            .bind(&id)
+            .bind(input.as_str())
+            .bind(&self.key_hash(key.expose()).0[..])
+            .bind(at)
+            .bind(set.takeover)
+            .bind(self.sealed_passphrase(&id, input, set.srt_passphrase.as_ref())?)
+            .execute(&mut *tx)
+            .await
+            .map_err(|e| self.fault(e))?;
         }
         let event = self.read_event(&mut tx, &id).await?;
+        if let Some(event) = &event {
+            self.ensure_booth_links(&mut tx, &event.id, settings, now).await?;
+        }
         tx.commit().await.map_err(|e| self.fault(e))?;
         // Read back within the transaction that wrote it.
         let event = event.ok_or_else(|| self.corrupt("an event vanished as it was made"))?;
@@ -224,18 +234,16 @@ impl Store {
         &self,
         id: &EventId,
         now: OffsetDateTime,
-        edit: impl FnOnce(&Event, &mut Settings, &mut Takeover) -> Result<(), E> + Send,
+        edit: impl FnOnce(&Event, &mut Settings, &mut InputsSettings) -> Result<(), E> + Send,
     ) -> Result<Change<E>, StoreError> {
         let mut tx = self.write().await?;
         let Some(before) = self.read_event(&mut tx, id.as_str()).await? else { return Ok(Change::Missing) };
         let mut settings = before.settings.clone();
-        let mut takeover = Takeover { main: before.inputs.main.takeover, backup: before.inputs.backup.takeover };
-        if let Err(refusal) = edit(&before, &mut settings, &mut takeover) {
+        let mut inputs = InputsSettings::of(&before.inputs);
+        if let Err(refusal) = edit(&before, &mut settings, &mut inputs) {
             return Ok(Change::Refused(refusal));
         }
-        let same_inputs =
-            takeover.main == before.inputs.main.takeover && takeover.backup == before.inputs.backup.takeover;
-        if settings == before.settings && same_inputs {
+        if settings == before.settings && inputs == InputsSettings::of(&before.inputs) {
             return Ok(Change::Done(before));
         }
         sqlx::query("UPDATE events SET name = ?, settings = ?, revision = revision + 1, updated_at = ? WHERE id = ?")
@@ -246,15 +254,17 @@ impl Store {
             .execute(&mut *tx)
             .await
             .map_err(|e| self.fault(e))?;
-        for (input, takeover) in [(InputName::Main, takeover.main), (InputName::Backup, takeover.backup)] {
-            sqlx::query("UPDATE inputs SET takeover = ? WHERE event = ? AND input = ?")
-                .bind(takeover)
+        for (input, set) in [(InputName::Main, &inputs.main), (InputName::Backup, &inputs.backup)] {
+            sqlx::query("UPDATE inputs SET takeover = ?, srt_passphrase = ? WHERE event = ? AND input = ?")
+                .bind(set.takeover)
+                .bind(self.sealed_passphrase(id.as_str(), input, set.srt_passphrase.as_ref())?)
                 .bind(id.as_str())
                 .bind(input.as_str())
                 .execute(&mut *tx)
                 .await
                 .map_err(|e| self.fault(e))?;
         }
+        self.ensure_booth_links(&mut tx, id, &settings, now).await?;
         Ok(Change::Done(self.finish(tx, id).await?))
     }
 
@@ -323,7 +333,7 @@ impl Store {
         let key = new_stream_key();
         let mut tx = self.write().await?;
         let changed = sqlx::query("UPDATE inputs SET key_hash = ?, key_set_at = ? WHERE event = ? AND input = ?")
-            .bind(self.key_hash(key.expose()))
+            .bind(&self.key_hash(key.expose()).0[..])
             .bind(to_millis(now))
             .bind(id.as_str())
             .bind(input.as_str())
@@ -333,13 +343,65 @@ impl Store {
         if changed.rows_affected() == 0 {
             return Ok(None);
         }
+        self.revise(&mut tx, id, now).await?;
+        Ok(Some((self.finish(tx, id).await?, key)))
+    }
+
+    /// Counts a change of an event.
+    async fn revise(
+        &self,
+        tx: &mut sqlx::SqliteConnection,
+        id: &EventId,
+        now: OffsetDateTime,
+    ) -> Result<(), StoreError> {
         sqlx::query("UPDATE events SET revision = revision + 1, updated_at = ? WHERE id = ?")
             .bind(to_millis(now))
             .bind(id.as_str())
             .execute(&mut *tx)
             .await
             .map_err(|e| self.fault(e))?;
-        Ok(Some((self.finish(tx, id).await?, key)))
+        Ok(())
+    }
+
+    /// Sets what an input is pulled from, or that it is not. The same address again changes nothing; none for no such event.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn set_pull(
+        &self,
+        id: &EventId,
+        input: InputName,
+        url: Option<&Secret>,
+        now: OffsetDateTime,
+    ) -> Result<Option<(Event, bool)>, StoreError> {
+        let mut tx = self.write().await?;
+        let Some(before) = self.read_event(&mut tx, id.as_str()).await? else { return Ok(None) };
+        if before.inputs.get(input).pull.as_ref().map(|p| &p.url) == url {
+            return Ok(Some((before, false)));
+        }
+        let done = match url {
+            Some(url) => {
+                let sealed = self.vault.seal(&pull_row(id, input), url);
+                let sealed = sealed.ok_or_else(|| self.corrupt("a pull address cannot be sealed"))?;
+                sqlx::query("INSERT OR REPLACE INTO pulls (event, input, sealed, set_at) VALUES (?, ?, ?, ?)")
+                    .bind(id.as_str())
+                    .bind(input.as_str())
+                    .bind(sealed)
+                    .bind(to_millis(now))
+                    .execute(&mut *tx)
+                    .await
+            }
+            None => {
+                sqlx::query("DELETE FROM pulls WHERE event = ? AND input = ?")
+                    .bind(id.as_str())
+                    .bind(input.as_str())
+                    .execute(&mut *tx)
+                    .await
+            }
+        };
+        done.map_err(|e| self.fault(e))?;
+        self.revise(&mut tx, id, now).await?;
+        Ok(Some((self.finish(tx, id).await?, true)))
     }
 
     /// Whose stream key this is; none for a wrong or revoked one. What the event's status admits is the caller's to ask.
@@ -349,7 +411,7 @@ impl Store {
     pub async fn key_owner(&self, key: &str) -> Result<Option<KeyOwner>, StoreError> {
         let mut tx = self.pool.begin().await.map_err(|e| self.fault(e))?;
         let row = sqlx::query("SELECT event, input FROM inputs WHERE key_hash = ?")
-            .bind(self.key_hash(key))
+            .bind(&self.key_hash(key).0[..])
             .fetch_optional(&mut *tx)
             .await
             .map_err(|e| self.fault(e))?;
@@ -361,8 +423,66 @@ impl Store {
         Ok(event.zip(input).map(|(event, input)| KeyOwner { event, input }))
     }
 
-    fn key_hash(&self, key: &str) -> Vec<u8> {
-        self.vault.hash(Purpose::StreamKey, &[key.as_bytes()]).to_vec()
+    /// The hash that a stream key is known by.
+    pub fn key_hash(&self, key: &str) -> KeyHash {
+        KeyHash(self.vault.hash(Purpose::StreamKey, &[key.as_bytes()]))
+    }
+
+    /// Who may publish where, of one event or of all: for those who must decide without waiting for the store.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn publications(&self, event: Option<&EventId>) -> Result<Vec<(KeyHash, Publication)>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT e.id, e.status, i.input, i.key_hash, i.takeover, i.srt_passphrase FROM inputs i \
+             JOIN events e ON e.id = i.event WHERE ? IS NULL OR e.id = ?",
+        )
+        .bind(event.map(EventId::as_str))
+        .bind(event.map(EventId::as_str))
+        .fetch_all(&self.pool)
+        .await
+        .map_err(|e| self.fault(e))?;
+        rows.iter().map(|row| self.publication_of(row)).collect()
+    }
+
+    fn publication_of(&self, row: &SqliteRow) -> Result<(KeyHash, Publication), StoreError> {
+        let bad = |what: &str| self.corrupt(format!("an input's {what} cannot be read"));
+        let text = |column: &str| row.try_get::<String, _>(column).map_err(|e| self.fault(e));
+        let event = EventId::parse(&text("id")?).ok_or_else(|| bad("event"))?;
+        let name = text("input")?;
+        let input = InputName::ALL.into_iter().find(|i| i.as_str() == name).ok_or_else(|| bad("name"))?;
+        let hash: Vec<u8> = row.try_get("key_hash").map_err(|e| self.fault(e))?;
+        let publication = Publication {
+            status: Status::from_stored(&text("status")?).ok_or_else(|| bad("status"))?,
+            takeover: row.try_get("takeover").map_err(|e| self.fault(e))?,
+            srt_passphrase: self.passphrase_of(row, "srt_passphrase", event.as_str(), input)?,
+            event,
+            input,
+        };
+        Ok((KeyHash(hash.try_into().map_err(|_| bad("key"))?), publication))
+    }
+
+    /// Sealed for the input that it belongs to; none for none.
+    fn sealed_passphrase(
+        &self,
+        event: &str,
+        input: InputName,
+        passphrase: Option<&Secret>,
+    ) -> Result<Option<Vec<u8>>, StoreError> {
+        let seal = |secret| self.vault.seal(&passphrase_row(event, input), secret);
+        passphrase.map(|secret| seal(secret).ok_or_else(|| self.corrupt("a passphrase cannot be sealed"))).transpose()
+    }
+
+    fn passphrase_of(
+        &self,
+        row: &SqliteRow,
+        column: &str,
+        event: &str,
+        input: InputName,
+    ) -> Result<Option<Secret>, StoreError> {
+        let sealed: Option<Vec<u8>> = row.try_get(column).map_err(|e| self.fault(e))?;
+        let open = |sealed: Vec<u8>| self.vault.open_sealed(&passphrase_row(event, input), &sealed);
+        sealed.map(|s| open(s).ok_or_else(|| self.corrupt("an SRT passphrase cannot be read"))).transpose()
     }
 
     fn encode(&self, settings: &Settings) -> Result<String, StoreError> {
@@ -395,6 +515,12 @@ impl Store {
         };
         let takeover = |column: &str| row.try_get::<bool, _>(column).map_err(|e| self.fault(e));
         let id = EventId::parse(&text("id")?).ok_or_else(|| bad("id"))?;
+        let pull = |column: &str, set: &str, input: InputName| -> Result<Option<PullFrom>, StoreError> {
+            let sealed: Option<Vec<u8>> = row.try_get(column).map_err(|e| self.fault(e))?;
+            let Some(sealed) = sealed else { return Ok(None) };
+            let url = self.vault.open_sealed(&pull_row(&id, input), &sealed).ok_or_else(|| bad("pull address"))?;
+            Ok(Some(PullFrom { url, set_at: maybe_time(set)?.ok_or_else(|| bad("pull time"))? }))
+        };
         let nonce: Vec<u8> = row.try_get("preview_nonce").map_err(|e| self.fault(e))?;
         let revision: i64 = row.try_get("revision").map_err(|e| self.fault(e))?;
         let mut settings: Settings =
@@ -409,8 +535,18 @@ impl Store {
             input_selection: Selection::from_stored(&text("input_selection")?).ok_or_else(|| bad("input selection"))?,
             settings,
             inputs: Inputs {
-                main: Input { key_set_at: time("main_set")?, takeover: takeover("main_takeover")? },
-                backup: Input { key_set_at: time("backup_set")?, takeover: takeover("backup_takeover")? },
+                main: Input {
+                    key_set_at: time("main_set")?,
+                    takeover: takeover("main_takeover")?,
+                    pull: pull("main_pull", "main_pull_set", InputName::Main)?,
+                    srt_passphrase: self.passphrase_of(row, "main_srt", id.as_str(), InputName::Main)?,
+                },
+                backup: Input {
+                    key_set_at: time("backup_set")?,
+                    takeover: takeover("backup_takeover")?,
+                    pull: pull("backup_pull", "backup_pull_set", InputName::Backup)?,
+                    srt_passphrase: self.passphrase_of(row, "backup_srt", id.as_str(), InputName::Backup)?,
+                },
             },
             created_at: time("created_at")?,
             updated_at: time("updated_at")?,
@@ -420,11 +556,58 @@ impl Store {
     }
 }
 
-/// Which inputs let a second publisher take over.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Takeover {
+/// What a sealed address is tied to: one of another input or event does not open.
+fn pull_row(event: &EventId, input: InputName) -> String {
+    format!("pull/{event}/{}", input.as_str())
+}
+
+/// What a passphrase is sealed to: its input.
+fn passphrase_row(event: &str, input: InputName) -> String {
+    format!("{event}/{}", input.as_str())
+}
+
+/// What managers set of an input.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct InputSettings {
+    /// Whether a second publisher takes over from the first.
+    pub takeover: bool,
+    /// What SRT publishers must know besides the key.
+    pub srt_passphrase: Option<Secret>,
+}
+
+/// What managers set of both inputs.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct InputsSettings {
     /// Main.
-    pub main: bool,
+    pub main: InputSettings,
     /// Backup.
-    pub backup: bool,
+    pub backup: InputSettings,
+}
+
+impl InputsSettings {
+    /// As an event has them.
+    pub fn of(inputs: &Inputs) -> InputsSettings {
+        let one =
+            |input: &Input| InputSettings { takeover: input.takeover, srt_passphrase: input.srt_passphrase.clone() };
+        InputsSettings { main: one(&inputs.main), backup: one(&inputs.backup) }
+    }
+}
+
+/// The keyed hash of a stream key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct KeyHash([u8; 32]);
+
+/// Where a stream key publishes, and on what terms.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Publication {
+    /// The event.
+    pub event: EventId,
+    /// Which of its inputs.
+    pub input: InputName,
+    /// Where the event stands.
+    pub status: Status,
+    /// Whether a second publisher takes over from the first.
+    pub takeover: bool,
+    /// What SRT publishers must know besides the key.
+    pub srt_passphrase: Option<Secret>,
 }

@@ -1,4 +1,4 @@
-//! Events, keys, tokens and output shapes, in SQLite.
+//! Events, keys, tokens, links into rooms, booths, connection tests and output shapes, in SQLite.
 //!
 //! **Role.** The one truth that survives a restart; everything in memory can be rebuilt from here and the wire.
 //! **Data flow.** `control` and `app` call [`Store`]; nothing is cached, so a token made by the command line while the
@@ -8,17 +8,24 @@
 //! **Concurrency.** Write-ahead log, `synchronous = FULL`: what was answered survives a power cut. A change reads, decides and
 //! writes in one immediate transaction, so two that meet are done one after the other.
 
+pub mod access;
+mod booths;
 mod events;
+mod links;
 pub mod model;
+mod origin;
 mod secret;
 mod shapes;
 #[cfg(test)]
 mod tests;
 mod tokens;
 
-pub use events::{Change, Cursor, KeyOwner, Page, StatusChange, Takeover};
+pub use access::*;
+pub use events::{Change, Cursor, InputSettings, InputsSettings, KeyHash, KeyOwner, Page, Publication, StatusChange};
+pub use links::{LinkMade, MAX_LINKS};
 pub use model::*;
-pub use secret::{Secret, VaultError};
+pub use origin::OtherOrigin;
+pub use secret::{Secret, VaultError, new_resume_token};
 pub use tokens::FirstToken;
 
 use secret::{Purpose, Vault};

@@ -1,5 +1,6 @@
-//! What is stored: events, their status and settings, keys, tokens and roles.
+//! What is stored of events: their status and settings, keys, booths, connection tests and output shapes.
 
+use super::origin::OtherOrigin;
 use super::secret::Secret;
 use crate::media::InputName;
 use serde::{Deserialize, Serialize};
@@ -146,6 +147,12 @@ pub struct Language {
     /// The contribution's audio track, counted from 0. Only and always for `broadcast`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub track: Option<u16>,
+    /// Channels of that track, counted from 0, where it carries several languages side by side: one, heard on both sides
+    /// (`[0]` is left, `[1]` right), or a left and a right one (`[2, 3]`). Left out: all of the track, as stereo. Only for
+    /// `broadcast`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(min_items = 1, max_items = 2)]
+    pub channels: Option<Vec<u8>>,
 }
 
 /// Which renditions of the picture an event has.
@@ -367,6 +374,8 @@ pub struct Settings {
     pub floor_language: String,
     /// The contribution's audio track that is the floor, counted from 0.
     pub floor_track: u16,
+    /// Channels of that track that are the floor, one or two; none: all of it.
+    pub floor_channels: Option<Vec<u8>>,
     /// In the order of the menu.
     pub languages: Vec<Language>,
     /// Renditions of the picture.
@@ -375,10 +384,43 @@ pub struct Settings {
     pub frame_rate: Option<u32>,
     /// How far back viewers can seek, in seconds; none: as configured.
     pub dvr_window_seconds: Option<f64>,
+    /// How long the picture on air may be black before the other input takes its place; zero: for ever; none: as configured.
+    pub black_after_seconds: Option<f64>,
+    /// The same for a picture that stands still.
+    pub frozen_after_seconds: Option<f64>,
+    /// The same for a silent floor.
+    pub silent_after_seconds: Option<f64>,
     /// Never deleted by retention, nor by hand until this is taken back.
     pub permanent: bool,
     /// How it looks.
     pub appearance: Appearance,
+    /// The floor's level under an interpreter, dB, where a booth has none of its own; none: no floor at all.
+    pub floor_level_db: Option<f64>,
+    /// Realtime participants at once.
+    pub participants_limit: u32,
+    /// Other daemons that carry the same event, in the order in which players should turn to them.
+    pub other_origins: Vec<OtherOrigin>,
+}
+
+/// The floor's level under an interpreter unless something else is set, dB.
+pub const FLOOR_LEVEL_DB: f64 = -14.0;
+/// Realtime participants of an event at once, unless something else is set.
+pub const PARTICIPANTS: u32 = 50;
+
+impl Settings {
+    /// The floor's level under an interpreter, dB: negative infinity for no floor.
+    pub fn floor_level_db(&self) -> f64 {
+        self.floor_level_db.unwrap_or(f64::NEG_INFINITY)
+    }
+}
+
+impl Settings {
+    /// Whether all of it is the source's own bitstream: no codec process runs. A booth needs one for its mix, and so do
+    /// channels of a track, which have to be decoded to be taken apart.
+    pub fn is_copied(&self) -> bool {
+        let whole = |l: &Language| l.kind == LanguageKind::Broadcast && l.channels.is_none();
+        self.ladder.is_passthrough() && self.floor_channels.is_none() && self.languages.iter().all(whole)
+    }
 }
 
 /// The floor's tag when several languages are spoken on it.
@@ -392,27 +434,47 @@ impl Default for Settings {
             scheduled_start: None,
             floor_language: ORIGINAL.to_owned(),
             floor_track: 0,
+            floor_channels: None,
             languages: Vec::new(),
             ladder: Ladder::default(),
             frame_rate: None,
             dvr_window_seconds: None,
+            black_after_seconds: None,
+            frozen_after_seconds: None,
+            silent_after_seconds: None,
             permanent: false,
             appearance: Appearance::default(),
+            floor_level_db: Some(FLOOR_LEVEL_DB),
+            participants_limit: PARTICIPANTS,
+            other_origins: Vec::new(),
         }
     }
 }
 
 /// What is known of an input's key, which itself is stored as a hash.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Input {
     /// When the present key was made.
     pub key_set_at: OffsetDateTime,
     /// Whether a second publisher takes over from the first instead of being refused.
     pub takeover: bool,
+    /// What SRT publishers must know besides the key; none: not encrypted.
+    pub srt_passphrase: Option<Secret>,
+    /// What it is pulled from; none: an encoder brings it.
+    pub pull: Option<PullFrom>,
+}
+
+/// What an input is pulled from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PullFrom {
+    /// The address, which may hold credentials.
+    pub url: Secret,
+    /// When it was set.
+    pub set_at: OffsetDateTime,
 }
 
 /// Both inputs.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Inputs {
     /// The input that viewers normally see.
     pub main: Input,
@@ -468,87 +530,53 @@ pub struct Keys {
     pub backup: Secret,
 }
 
-/// What one may do (PRODUCT §12).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Role {
-    /// Look at events and their health.
-    ReadOnly,
-    /// Run events: status, inputs, preview.
-    Operator,
-    /// Make and change events, keys and links.
-    Manager,
-    /// Everything, tokens and users included.
-    Admin,
+/// What managers have set of a booth.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct BoothRow {
+    /// The booth's language.
+    pub language: String,
+    /// The other language of a bilingual booth.
+    pub second_language: Option<String>,
+    /// Nobody in it is heard.
+    pub muted: bool,
+    /// dB; none: the event's; negative infinity: no floor under a voice.
+    pub floor_level_db: Option<f64>,
 }
 
-impl Role {
-    /// All, least first.
-    pub const ALL: [Role; 4] = [Role::ReadOnly, Role::Operator, Role::Manager, Role::Admin];
-
-    /// As in the API, the command line and the store.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Role::ReadOnly => "read-only",
-            Role::Operator => "operator",
-            Role::Manager => "manager",
-            Role::Admin => "admin",
-        }
-    }
-
-    /// By its name.
-    pub fn from_name(name: &str) -> Option<Role> {
-        Role::ALL.into_iter().find(|r| r.as_str() == name)
-    }
-}
-
-impl fmt::Display for Role {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
-}
-
-/// Who made a token.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TokenOrigin {
-    /// The first start, without any token.
-    FirstStart,
-    /// `BOOTHCAST_ADMIN_TOKEN`.
-    Environment,
-    /// `boothcast token create`.
-    Command,
-}
-
-impl TokenOrigin {
-    /// As stored.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            TokenOrigin::FirstStart => "first-start",
-            TokenOrigin::Environment => "environment",
-            TokenOrigin::Command => "command",
-        }
-    }
-
-    pub(super) fn from_stored(text: &str) -> Option<TokenOrigin> {
-        [TokenOrigin::FirstStart, TokenOrigin::Environment, TokenOrigin::Command]
-            .into_iter()
-            .find(|o| o.as_str() == text)
-    }
-}
-
-/// What is known of an API token, which itself is stored as a hash.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Token {
-    /// Names it in the audit and to revoke it; no secret.
-    pub id: String,
-    /// What it may do.
-    pub role: Role,
+/// What a connection test found.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct NewConnectionTest {
+    /// The event whose link it was made by.
+    pub event: Option<EventId>,
     /// Who made it.
-    pub origin: TokenOrigin,
+    pub name: String,
+    /// Where they can be reached.
+    pub email: String,
+    /// Where it was made.
+    pub place: String,
+    /// There and back.
+    pub ping_ms: Option<f64>,
+    /// Jitter.
+    pub jitter_ms: Option<f64>,
+    /// Share of packets lost towards the daemon.
+    pub loss_up: Option<f64>,
+    /// Share of packets lost from it.
+    pub loss_down: Option<f64>,
+    /// `udp` or `tcp`.
+    pub transport: Option<String>,
+    /// `good`, `average` or `bad`; none when nothing was measured.
+    pub grade: Option<String>,
+}
+
+/// A connection test that was made.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ConnectionTest {
+    /// Names it.
+    pub id: String,
     /// When.
-    pub created_at: OffsetDateTime,
-    /// When it was revoked.
-    pub revoked_at: Option<OffsetDateTime>,
+    pub at: OffsetDateTime,
+    /// What it found.
+    pub result: NewConnectionTest,
 }
 
 /// What an event's output is modelled on: the source as it was at first publish. It stays through reconnects and
@@ -601,11 +629,6 @@ mod tests {
             assert_eq!(Status::from_stored(status.as_str()), Some(status));
             assert_eq!(serde_json::to_value(status).ok(), Some(status.as_str().into()));
         }
-        for role in Role::ALL {
-            assert_eq!(Role::from_name(role.as_str()), Some(role));
-            assert_eq!(serde_json::to_value(role).ok(), Some(role.as_str().into()));
-        }
-        assert!(Role::Admin > Role::Manager && Role::Manager > Role::Operator && Role::Operator > Role::ReadOnly);
     }
 
     #[test]

@@ -6,10 +6,13 @@
 //! ([`Vault::open`]), so that neither a copy of the database alone nor of the file alone opens anything.
 //!
 //! Tokens that must be shown again (preview) are not stored at all: they are derived from the same key, the event and a
-//! nonce, and a new nonce ends the old token.
+//! nonce, and a new nonce ends the old token. Secrets of room links are shown again, too, and each can end alone: they are
+//! stored sealed with a key that is derived from the same one (ChaCha20-Poly1305, RFC 8439), beside the hash by which they
+//! are found.
 
 use rand::rngs::SysRng;
 use rand::{Rng, TryRng};
+use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use secrecy::{ExposeSecret, SecretString, zeroize::Zeroizing};
 use sha2::{Digest, Sha256};
 use std::fmt;
@@ -45,6 +48,8 @@ impl PartialEq for Secret {
         self.matches(other.expose())
     }
 }
+
+impl Eq for Secret {}
 
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -102,6 +107,16 @@ pub(super) fn new_api_token() -> Secret {
     Secret::new(format!("bct_{}", base32(&random::<25>())))
 }
 
+/// A new secret of a room link: 160 bits, 32 characters.
+pub(super) fn new_link_secret() -> Secret {
+    Secret::new(base32(&random::<20>()))
+}
+
+/// A new secret by which a person takes up a lost connection: 160 bits.
+pub fn new_resume_token() -> Secret {
+    Secret::new(base32(&random::<20>()))
+}
+
 /// A new nonce for a derived token.
 pub(super) fn new_nonce() -> [u8; 16] {
     random()
@@ -113,6 +128,8 @@ pub(super) enum Purpose {
     StreamKey,
     ApiToken,
     Preview,
+    RoomLink,
+    Seal,
     Check,
 }
 
@@ -122,6 +139,8 @@ impl Purpose {
             Purpose::StreamKey => b"boothcast stream key\0",
             Purpose::ApiToken => b"boothcast api token\0",
             Purpose::Preview => b"boothcast preview token\0",
+            Purpose::RoomLink => b"boothcast room link\0",
+            Purpose::Seal => b"boothcast sealing key\0",
             Purpose::Check => b"boothcast check\0",
         }
     }
@@ -209,6 +228,31 @@ impl Vault {
         let mut message: Vec<&[u8]> = vec![purpose.label()];
         message.extend_from_slice(parts);
         hmac_sha256(self.key.as_ref(), &message)
+    }
+
+    /// Seals a secret under a new nonce, tied to the row `id` that it is stored in; none when the cipher fails, which it does
+    /// for no secret of ours.
+    pub(super) fn seal(&self, id: &str, secret: &Secret) -> Option<Vec<u8>> {
+        // 2^32 random nonces of 96 bits could be used before two might meet (RFC 8439 §4); there are some thousand links.
+        let nonce: [u8; NONCE_LEN] = random();
+        let mut text = secret.expose().as_bytes().to_vec();
+        let key = self.sealing_key()?;
+        key.seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::from(id.as_bytes()), &mut text).ok()?;
+        Some([nonce.as_slice(), &text].concat())
+    }
+
+    /// What was sealed for the row `id`; none when it was not, or was changed since.
+    pub(super) fn open_sealed(&self, id: &str, sealed: &[u8]) -> Option<Secret> {
+        let (nonce, text) = sealed.split_at_checked(NONCE_LEN)?;
+        let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
+        let mut text = Zeroizing::new(text.to_vec());
+        let plain = self.sealing_key()?.open_in_place(nonce, Aad::from(id.as_bytes()), &mut text).ok()?;
+        std::str::from_utf8(plain).ok().map(Secret::new)
+    }
+
+    fn sealing_key(&self) -> Option<LessSafeKey> {
+        let key = Zeroizing::new(self.hash(Purpose::Seal, &[]));
+        UnboundKey::new(&CHACHA20_POLY1305, key.as_ref()).ok().map(LessSafeKey::new)
     }
 
     /// The preview token of an event: 130 bits.
@@ -312,6 +356,27 @@ mod tests {
         assert!(matches!(Vault::open(&dir), Err(VaultError::Damaged { .. })));
         std::fs::write(dir.join(KEY_FILE), [1; 33]).expect("written");
         assert!(matches!(Vault::open(&dir), Err(VaultError::Damaged { .. })));
+    }
+
+    #[test]
+    fn what_is_sealed_opens_in_its_own_row_alone() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let vault = Vault::open(dir.path()).expect("opens");
+        let secret = new_link_secret();
+        assert_eq!(secret.expose().len(), 32);
+        let sealed = vault.seal("a", &secret).expect("seals");
+        assert!(!sealed.windows(8).any(|w| secret.expose().as_bytes().starts_with(w)));
+        assert_ne!(vault.seal("a", &secret).expect("seals"), sealed, "a nonce of its own");
+        assert_eq!(vault.open_sealed("a", &sealed), Some(secret));
+        assert_eq!(vault.open_sealed("b", &sealed), None);
+        for i in 0..sealed.len() {
+            let mut changed = sealed.clone();
+            changed[i] ^= 1;
+            assert_eq!(vault.open_sealed("a", &changed), None, "byte {i}");
+            assert_eq!(vault.open_sealed("a", &sealed[..i]), None, "{i} bytes");
+        }
+        let other = tempfile::tempdir().expect("tempdir");
+        assert_eq!(Vault::open(other.path()).expect("opens").open_sealed("a", &sealed), None);
     }
 
     #[test]

@@ -23,7 +23,12 @@ async fn an_event_is_the_same_after_a_restart() {
     let settings = Settings {
         name: "Assemblée".into(),
         scheduled_start: Some(datetime!(2026-03-02 09:30:00.5 +01:00)),
-        languages: vec![Language { language: "de".into(), kind: LanguageKind::Broadcast, track: Some(1) }],
+        languages: vec![Language {
+            language: "de".into(),
+            kind: LanguageKind::Broadcast,
+            track: Some(1),
+            channels: None,
+        }],
         ladder: Ladder::PASSTHROUGH,
         appearance: Appearance {
             service_message: Some(ServiceMessage { text: "Soon".into(), until: Some(NOW) }),
@@ -31,7 +36,7 @@ async fn an_event_is_the_same_after_a_restart() {
         },
         ..Settings::default()
     };
-    let (event, keys) = store.create_event(&settings, Takeover::default(), NOW).await.expect("made");
+    let (event, keys) = store.create_event(&settings, &InputsSettings::default(), NOW).await.expect("made");
     assert_eq!((event.status, event.revision, event.created_at), (Status::Inactive, 1, NOW));
     assert_eq!(event.settings, settings);
     store.close().await;
@@ -45,15 +50,18 @@ async fn an_event_is_the_same_after_a_restart() {
 #[tokio::test]
 async fn no_secret_is_in_the_database_or_in_debug_output() {
     let (dir, store) = open().await;
-    let (event, keys) = store.create_event(&named("x"), Takeover::default(), NOW).await.expect("made");
+    let (event, keys) = store.create_event(&named("x"), &InputsSettings::default(), NOW).await.expect("made");
     let (_, token) = store.create_token(Role::Admin, TokenOrigin::Command, NOW).await.expect("made");
+    let pull = Secret::new("rtsp://user:passw0rd@camera.example/stream?token=0815");
+    let (event, _) =
+        store.set_pull(&event.id, InputName::Main, Some(&pull), NOW).await.expect("answers").expect("there");
     let shown = format!("{event:?} {keys:?} {store:?} {token:?}");
     store.close().await;
     let mut files = Vec::new();
     for entry in std::fs::read_dir(dir.path()).expect("dir") {
         files.extend(std::fs::read(entry.expect("entry").path()).expect("file"));
     }
-    for secret in [&keys.main, &keys.backup, &token, &event.preview_token] {
+    for secret in [&keys.main, &keys.backup, &token, &event.preview_token, &pull] {
         let secret = secret.expose();
         assert!(!shown.contains(secret), "in Debug");
         assert!(!files.windows(secret.len()).any(|w| w == secret.as_bytes()), "on disk");
@@ -63,7 +71,7 @@ async fn no_secret_is_in_the_database_or_in_debug_output() {
 #[tokio::test]
 async fn the_status_follows_the_matrix_and_nothing_else() {
     let (_dir, store) = open().await;
-    let (event, _) = store.create_event(&named("x"), Takeover::default(), NOW).await.expect("made");
+    let (event, _) = store.create_event(&named("x"), &InputsSettings::default(), NOW).await.expect("made");
     let at = |s: i64| NOW + time::Duration::seconds(s);
     let refused = store.set_status(&event.id, Status::Paused, at(1)).await.expect("answers");
     assert!(matches!(refused, StatusChange::Refused(e) if e.status == Status::Inactive && e.revision == 1));
@@ -86,7 +94,7 @@ async fn the_status_follows_the_matrix_and_nothing_else() {
 async fn of_many_that_start_at_once_one_does() {
     let (dir, store) = open().await;
     let other = Store::open(dir.path()).await.expect("a second process may open it");
-    let (event, _) = store.create_event(&named("x"), Takeover::default(), NOW).await.expect("made");
+    let (event, _) = store.create_event(&named("x"), &InputsSettings::default(), NOW).await.expect("made");
     let tries: Vec<_> = (0..20)
         .map(|i| if i % 2 == 0 { store.clone() } else { other.clone() })
         .map(|store| {
@@ -102,7 +110,7 @@ async fn of_many_that_start_at_once_one_does() {
 #[tokio::test]
 async fn an_edit_is_kept_whole_or_not_at_all() {
     let (_dir, store) = open().await;
-    let (event, _) = store.create_event(&named("before"), Takeover::default(), NOW).await.expect("made");
+    let (event, _) = store.create_event(&named("before"), &InputsSettings::default(), NOW).await.expect("made");
     let refused = store
         .update_event(&event.id, NOW, |_, settings, _| {
             settings.name = "half".into();
@@ -115,9 +123,9 @@ async fn an_edit_is_kept_whole_or_not_at_all() {
     let same = store.update_event::<()>(&event.id, NOW, |_, _, _| Ok(())).await.expect("answers");
     assert!(matches!(same, Change::Done(e) if e.revision == 1));
     let changed = store
-        .update_event::<()>(&event.id, NOW, |_, settings, takeover| {
+        .update_event::<()>(&event.id, NOW, |_, settings, inputs| {
             settings.name = "after".into();
-            takeover.backup = true;
+            inputs.backup.takeover = true;
             Ok(())
         })
         .await
@@ -130,7 +138,7 @@ async fn an_edit_is_kept_whole_or_not_at_all() {
 #[tokio::test]
 async fn a_rotated_key_ends_the_old_one_and_only_that() {
     let (_dir, store) = open().await;
-    let (event, keys) = store.create_event(&named("x"), Takeover::default(), NOW).await.expect("made");
+    let (event, keys) = store.create_event(&named("x"), &InputsSettings::default(), NOW).await.expect("made");
     let later = NOW + time::Duration::hours(1);
     let (event, key) =
         store.rotate_key(&event.id, InputName::Main, later).await.expect("answers").expect("the event is there");
@@ -143,9 +151,41 @@ async fn a_rotated_key_ends_the_old_one_and_only_that() {
 }
 
 #[tokio::test]
+async fn what_an_input_is_pulled_from_stays_until_it_is_taken_away() {
+    let (dir, store) = open().await;
+    let (event, _) = store.create_event(&named("x"), &InputsSettings::default(), NOW).await.expect("made");
+    let later = NOW + time::Duration::hours(1);
+    let (first, second) = (Secret::new("rtmp://a/live/x"), Secret::new("rtsp://u:p@b/cam"));
+    let set = async |store: &Store, url: Option<&Secret>| {
+        store.set_pull(&event.id, InputName::Backup, url, later).await.expect("answers").expect("there")
+    };
+    let (made, news) = set(&store, Some(&first)).await;
+    assert_eq!((made.revision, news, made.updated_at), (2, true, later));
+    assert_eq!((made.inputs.main.pull, made.inputs.backup.pull.map(|p| p.set_at)), (None, Some(later)));
+    assert!(!set(&store, Some(&first)).await.1, "the same again");
+    assert!(set(&store, Some(&second)).await.1);
+    store.close().await;
+    let store = Store::open(dir.path()).await.expect("opens again");
+    let again = store.event(&event.id).await.expect("reads").expect("is there");
+    assert_eq!(again.inputs.backup.pull.map(|p| p.url), Some(second));
+    // What was sealed for one input does not open for another.
+    sqlx::query("UPDATE pulls SET input = 'main'").execute(&store.pool).await.expect("moved");
+    assert!(matches!(store.event(&event.id).await, Err(StoreError::Corrupt { .. })));
+    sqlx::query("UPDATE pulls SET input = 'backup'").execute(&store.pool).await.expect("moved back");
+    let (after, news) = set(&store, None).await;
+    assert_eq!((after.inputs.backup.pull, after.revision, news), (None, 4, true));
+    assert!(!set(&store, None).await.1);
+    set(&store, Some(&first)).await;
+    assert!(matches!(store.delete_event(&event.id, |_| true).await.expect("answers"), Change::Done(_)));
+    let left: i64 = sqlx::query_scalar("SELECT count(*) FROM pulls").fetch_one(&store.pool).await.expect("counts");
+    assert_eq!(left, 0);
+    assert!(store.set_pull(&event.id, InputName::Main, Some(&first), NOW).await.expect("answers").is_none());
+}
+
+#[tokio::test]
 async fn deleting_takes_everything_along() {
     let (_dir, store) = open().await;
-    let (event, keys) = store.create_event(&named("x"), Takeover::default(), NOW).await.expect("made");
+    let (event, keys) = store.create_event(&named("x"), &InputsSettings::default(), NOW).await.expect("made");
     store.set_output_shape(&event.id, Some(SHAPE), NOW).await.expect("noted");
     let kept = store.delete_event(&event.id, |_| false).await.expect("answers");
     assert!(matches!(kept, Change::Refused(_)));
@@ -164,7 +204,7 @@ async fn a_list_shows_each_event_once_newest_first() {
     for i in 0..7 {
         // Three share a millisecond, so that the id has to tell them apart.
         let at = NOW + time::Duration::milliseconds(if i < 3 { 0 } else { i });
-        store.create_event(&named(&i.to_string()), Takeover::default(), at).await.expect("made");
+        store.create_event(&named(&i.to_string()), &InputsSettings::default(), at).await.expect("made");
     }
     let mut names = Vec::new();
     let mut cursor = None;
@@ -217,7 +257,7 @@ async fn the_first_start_makes_one_admin_token() {
 #[tokio::test]
 async fn an_output_shape_is_kept_until_it_is_forgotten() {
     let (dir, store) = open().await;
-    let (event, _) = store.create_event(&named("x"), Takeover::default(), NOW).await.expect("made");
+    let (event, _) = store.create_event(&named("x"), &InputsSettings::default(), NOW).await.expect("made");
     assert_eq!(store.output_shape(&event.id).await.expect("reads"), None);
     for _ in 0..2 {
         assert!(store.set_output_shape(&event.id, Some(SHAPE), NOW).await.expect("noted"));
@@ -239,7 +279,7 @@ async fn what_is_wrong_with_the_file_is_said() {
     // Damaged in the middle.
     let (dir, store) = open().await;
     for i in 0..50 {
-        store.create_event(&named(&i.to_string().repeat(100)), Takeover::default(), NOW).await.expect("made");
+        store.create_event(&named(&i.to_string().repeat(100)), &InputsSettings::default(), NOW).await.expect("made");
     }
     store.close().await;
     let path = dir.path().join(FILE);
@@ -276,13 +316,13 @@ async fn a_locked_database_is_an_error_and_not_a_hang() {
     let held = other.write().await.expect("locks");
     let (event, waited) = {
         let started = SystemNow::now();
-        (store.create_event(&named("x"), Takeover::default(), NOW).await, started.elapsed())
+        (store.create_event(&named("x"), &InputsSettings::default(), NOW).await, started.elapsed())
     };
     let shown = event.expect_err("locked").to_string();
     assert!(shown.contains("locked by another process"), "{shown}");
     assert!(waited >= BUSY_TIMEOUT && waited < BUSY_TIMEOUT * 3, "{waited:?}");
     drop(held);
-    assert!(store.create_event(&named("x"), Takeover::default(), NOW).await.is_ok());
+    assert!(store.create_event(&named("x"), &InputsSettings::default(), NOW).await.is_ok());
     assert!(store.ping().await.is_ok());
 }
 
@@ -300,4 +340,135 @@ impl SystemNow {
         use crate::media::Clock;
         (self.0.now() - self.1).to_std()
     }
+}
+
+fn interpreted(language: &str) -> Language {
+    Language { language: language.into(), kind: LanguageKind::Interpreted, track: None, channels: None }
+}
+
+#[tokio::test]
+async fn links_are_found_by_their_secret_shown_again_and_end() {
+    let (dir, store) = open().await;
+    let settings = Settings { languages: vec![interpreted("de"), interpreted("fr")], ..named("x") };
+    let (event, _) = store.create_event(&settings, &InputsSettings::default(), NOW).await.expect("made");
+    let made = store.links(&event.id).await.expect("reads");
+    assert_eq!(made.iter().map(|l| l.language.as_deref()).collect::<Vec<_>>(), [Some("de"), Some("fr")]);
+    let new = NewLink {
+        role: LinkRole::Participant,
+        language: Some("fr".into()),
+        second_language: None,
+        video: false,
+        expires_at: Some(NOW + time::Duration::HOUR),
+    };
+    let LinkMade::Done(link) = store.create_link(&event.id, &new, NOW).await.expect("made") else { panic!("refused") };
+    // Whoever copies the database cannot open a room, and a key by itself opens nothing either.
+    store.close().await;
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(dir.path()).expect("dir") {
+        files.extend(std::fs::read(entry.expect("entry").path()).expect("file"));
+    }
+    for secret in made.iter().chain([&link]).map(|l| l.secret.expose()) {
+        assert_eq!(secret.len(), 32);
+        assert!(!files.windows(secret.len()).any(|w| w == secret.as_bytes()), "on disk");
+        assert!(!format!("{link:?}{made:?}").contains(secret), "in Debug");
+    }
+    let store = Store::open(dir.path()).await.expect("opens again");
+    assert_eq!(store.link(link.secret.expose()).await.expect("reads"), Some(link.clone()));
+    assert_eq!(store.link("wrong").await.expect("reads"), None);
+    assert_eq!(store.links(&event.id).await.expect("reads").len(), 3);
+    let (other, _) = store.create_event(&named("y"), &InputsSettings::default(), NOW).await.expect("made");
+    assert!(store.revoke_link(&other.id, &link.id, NOW).await.expect("answers").is_none(), "another event's");
+    assert!(store.revoke_link(&event.id, &link.id, NOW).await.expect("answers").is_some());
+    assert!(store.revoke_link(&event.id, &link.id, NOW).await.expect("answers").is_none(), "once");
+    let ended = store.link(link.secret.expose()).await.expect("reads").expect("still known");
+    assert_eq!(ended.revoked_at, Some(NOW));
+    // A revoked booth link stays revoked when the languages are set again; a new language gets one.
+    store.revoke_link(&event.id, &made[0].id, NOW).await.expect("revoked");
+    let edit = |_: &Event, settings: &mut Settings, _: &mut InputsSettings| {
+        settings.languages.push(interpreted("es"));
+        Ok::<(), ()>(())
+    };
+    store.update_event(&event.id, NOW, edit).await.expect("changed");
+    let open = store.booth_links(&[&event.id, &other.id], NOW).await.expect("reads");
+    assert_eq!(open.iter().map(|l| l.language.as_deref()).collect::<Vec<_>>(), [Some("fr"), Some("es")]);
+    let standing = store.test_link(NOW).await.expect("made");
+    assert_eq!(store.test_link(NOW).await.expect("the same"), standing);
+    // Links go with their event.
+    assert!(matches!(store.delete_event(&event.id, |_| true).await.expect("answers"), Change::Done(_)));
+    assert_eq!(store.link(made[1].secret.expose()).await.expect("reads"), None);
+    assert!(matches!(store.create_link(&event.id, &new, NOW).await.expect("answers"), LinkMade::Missing));
+    assert!(store.link(standing.secret.expose()).await.expect("reads").is_some());
+}
+
+#[tokio::test]
+async fn what_is_set_of_a_booth_stays() {
+    let (dir, store) = open().await;
+    let (event, _) = store.create_event(&named("x"), &InputsSettings::default(), NOW).await.expect("made");
+    assert_eq!(store.booths(&event.id).await.expect("reads"), []);
+    store.set_booth(&event.id, "de", |b| b.muted = true).await.expect("set").expect("there");
+    let set = store.set_booth(&event.id, "de", |b| b.floor_level_db = Some(f64::NEG_INFINITY)).await.expect("set");
+    store.close().await;
+    let store = Store::open(dir.path()).await.expect("opens again");
+    let expected =
+        BoothRow { language: "de".into(), second_language: None, muted: true, floor_level_db: Some(f64::NEG_INFINITY) };
+    assert_eq!((store.booths(&event.id).await.expect("reads"), set), (vec![expected.clone()], Some(expected)));
+    let gone = EventId::parse("0000000000000000").expect("form");
+    assert_eq!(store.set_booth(&gone, "de", |_| {}).await.expect("answers"), None);
+}
+
+#[tokio::test]
+async fn connection_tests_are_forgotten_in_time() {
+    let (_dir, store) = open().await;
+    let new = |name: &str| NewConnectionTest { name: name.into(), loss_up: Some(0.5), ..NewConnectionTest::default() };
+    for day in 0..5 {
+        store.add_connection_test(new(&day.to_string()), NOW + time::Duration::days(day)).await.expect("kept");
+    }
+    let (page, more) = store.connection_tests(None, 3).await.expect("reads");
+    let names = |page: &[ConnectionTest]| page.iter().map(|t| t.result.name.clone()).collect::<Vec<_>>();
+    assert_eq!(names(&page), ["4", "3", "2"]);
+    let (rest, end) = store.connection_tests(more, 3).await.expect("reads");
+    assert_eq!((names(&rest), end), (vec!["1".to_owned(), "0".to_owned()], None));
+    assert_eq!(store.sweep_connection_tests(NOW + time::Duration::days(3)).await.expect("swept"), 3);
+    let (page, more) = store.connection_tests(None, 3).await.expect("reads");
+    assert_eq!((page.len(), more), (2, None));
+    assert!(store.delete_connection_test(&page[0].id).await.expect("answers"));
+    assert!(!store.delete_connection_test(&page[0].id).await.expect("answers"));
+}
+
+#[tokio::test]
+async fn passphrases_are_sealed_and_found_with_their_keys() {
+    let (dir, store) = open().await;
+    let (event, keys) = store.create_event(&named("x"), &InputsSettings::default(), NOW).await.expect("made");
+    let secret = "a passphrase of some length";
+    let set = |passphrase: Option<&'static str>| {
+        move |_: &Event, _: &mut Settings, inputs: &mut InputsSettings| {
+            inputs.backup.srt_passphrase = passphrase.map(Secret::new);
+            Ok::<(), ()>(())
+        }
+    };
+    let changed = store.update_event(&event.id, NOW, set(Some(secret))).await.expect("answers");
+    assert!(matches!(&changed, Change::Done(e) if e.revision == 2 && e.inputs.main.srt_passphrase.is_none()));
+    let same = store.update_event(&event.id, NOW, set(Some(secret))).await.expect("answers");
+    assert!(matches!(same, Change::Done(e) if e.revision == 2));
+    let read = store.event(&event.id).await.expect("reads").expect("there");
+    assert_eq!(read.inputs.backup.srt_passphrase, Some(Secret::new(secret)));
+    // Who may publish, without asking the store again.
+    for scope in [None, Some(&event.id)] {
+        let doors = store.publications(scope).await.expect("reads");
+        let door = |key: &Secret| {
+            let hash = store.key_hash(key.expose());
+            doors.iter().find(|(h, _)| *h == hash).map(|(_, p)| p.clone()).expect("there")
+        };
+        assert_eq!(doors.len(), 2);
+        assert_eq!(door(&keys.backup).srt_passphrase, Some(Secret::new(secret)));
+        let main = door(&keys.main);
+        assert_eq!((main.event, main.status, main.srt_passphrase), (event.id.clone(), Status::Inactive, None));
+    }
+    // It is not in the files.
+    for file in std::fs::read_dir(dir.path()).expect("dir") {
+        let bytes = std::fs::read(file.expect("file").path()).expect("reads");
+        assert!(!bytes.windows(secret.len()).any(|w| w == secret.as_bytes()));
+    }
+    let cleared = store.update_event(&event.id, NOW, set(None)).await.expect("answers");
+    assert!(matches!(cleared, Change::Done(e) if e.inputs.backup.srt_passphrase.is_none() && e.revision == 3));
 }

@@ -1,6 +1,6 @@
 //! API tokens.
 
-use super::model::{Role, Token, TokenOrigin};
+use super::access::{Role, Token, TokenOrigin};
 use super::secret::{Purpose, new_api_token, new_id};
 use super::{Secret, Store, StoreError, from_millis, to_millis};
 use sqlx::sqlite::SqliteRow;

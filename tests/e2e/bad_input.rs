@@ -3,7 +3,7 @@
 use crate::support::daemon::{Daemon, Options, boothcast};
 use crate::support::ffmpeg;
 use crate::support::hls::{Master, Media, record};
-use crate::support::publish::{AAC, Publisher};
+use crate::support::publish::{AAC, Programme};
 use crate::support::signal::{frames, sound};
 use crate::support::{api, eventually};
 use serde_json::json;
@@ -82,11 +82,12 @@ fn noise(length: usize, mut seed: u64) -> Vec<u8> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn garbage_on_every_port_disturbs_nobody() {
+    let card = Programme::card().await;
     let daemon = Daemon::start().await;
     let api = daemon.api();
     let event = api.event(json!(["360p"])).await;
     event.status("started").await;
-    let mut encoder = Publisher::card(&event.publish_url());
+    let mut encoder = card.publish(&event.publish_url());
     let viewer = api.anonymous();
     let master = Master::wait(&viewer, &event.playlist(), Duration::from_secs(20)).await;
     let first = eventually(Duration::from_secs(15), "a segment", || async {
@@ -141,13 +142,17 @@ async fn garbage_on_every_port_disturbs_nobody() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_source_that_changes_keeps_the_ladder() {
+    let card = Programme::card().await;
+    let encode = ["-c:v", "libx264", "-preset", "ultrafast", "-b:v", "1500k", "-g", "30", "-bf", "2"];
+    let encode = [&encode[..], AAC, &["-ac", "1"]].concat();
+    let other = Programme::card_with(&ffmpeg(), (854, 480, 30), 44_100, &encode).await;
     let daemon =
         Daemon::with(Options { sections: "[programme]\ndelay_seconds = 0.75".into(), ..Options::default() }).await;
     let api = daemon.api();
     let event = api.event(json!(["360p"])).await;
     event.status("started").await;
     let viewer = api.anonymous();
-    let first = Publisher::card(&event.publish_url());
+    let first = card.publish(&event.publish_url());
     let master = Master::wait(&viewer, &event.playlist(), Duration::from_secs(20)).await;
     let video = master.video(360);
     let begin =
@@ -155,9 +160,7 @@ async fn a_source_that_changes_keeps_the_ladder() {
 
     // The same encoder comes back with another size, rate and sound; the event has one frame rate all the same.
     first.kill().await;
-    let encode = ["-c:v", "libx264", "-preset", "ultrafast", "-b:v", "1500k", "-g", "30", "-bf", "2"];
-    let encode = [&encode[..], AAC, &["-ac", "1"]].concat();
-    let mut second = Publisher::card_with(&ffmpeg(), (854, 480, 30), 44_100, &encode, &event.publish_url());
+    let mut second = other.publish(&event.publish_url());
     let dir = tempfile::tempdir().unwrap();
     let seen = record(&viewer, &video, begin..begin + 7, dir.path()).await;
     let heard = record(&viewer, &master.sound(), begin..begin + 7, dir.path()).await;

@@ -4,7 +4,7 @@ use crate::support::api::Api;
 use crate::support::daemon::Daemon;
 use crate::support::eventually;
 use crate::support::hls::{Master, Media};
-use crate::support::publish::Publisher;
+use crate::support::publish::{Programme, Publisher};
 use crate::support::root;
 use serde_json::json;
 use std::path::Path;
@@ -32,10 +32,11 @@ fn nginx(dir: &Path, origin: &str, port: u16) -> Publisher {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nginx_caches_segments_and_passes_blocking_reloads() {
+    let card = Programme::card().await;
     let daemon = Daemon::start().await;
     let event = daemon.api().event(json!(["360p"])).await;
     event.status("started").await;
-    let _encoder = Publisher::card(&event.publish_url());
+    let _encoder = card.publish(&event.publish_url());
     let dir = tempfile::tempdir().unwrap();
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let mut edge = nginx(dir.path(), &daemon.addresses["http"].to_string(), port);

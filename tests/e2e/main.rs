@@ -7,13 +7,24 @@
 
 mod aligned;
 mod bad_input;
+mod booths;
+mod channels;
+mod chaos;
 mod edge;
+mod failover;
+mod foreign;
+mod languages;
 mod measuring;
 mod operation;
+mod origins;
 mod players;
 mod publishers;
+mod pull;
 mod recovery;
+mod rooms;
+mod srt;
 mod status;
 mod support;
 mod tls;
+mod triggers;
 mod watch;

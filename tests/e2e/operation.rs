@@ -2,7 +2,7 @@
 
 use crate::support::daemon::{Daemon, boothcast};
 use crate::support::hls::Master;
-use crate::support::publish::Publisher;
+use crate::support::publish::Programme;
 use crate::support::{api, eventually};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
@@ -49,11 +49,12 @@ async fn health_metrics_description_and_tokens() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn terminating_drains_and_ends() {
+    let card = Programme::card().await;
     let mut daemon = Daemon::start().await;
     let api = daemon.api();
     let event = api.event(json!(["360p"])).await;
     event.status("started").await;
-    let mut encoder = Publisher::card(&event.publish_url());
+    let mut encoder = card.publish(&event.publish_url());
     Master::wait(&api, &event.playlist(), Duration::from_secs(20)).await;
     let engines = daemon.engines();
     let asked = Instant::now();

@@ -4,7 +4,7 @@ use crate::support::browser::Browser;
 use crate::support::daemon::Daemon;
 use crate::support::eventually;
 use crate::support::hls::{Master, Media};
-use crate::support::publish::Publisher;
+use crate::support::publish::Programme;
 use crate::support::root;
 use quick_m3u8::config::ParsingOptionsBuilder;
 use quick_m3u8::{HlsLine, Reader};
@@ -30,11 +30,12 @@ fn accepted(url: &str, text: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn foreign_readers_accept_the_playlists() {
+    let card = Programme::card().await;
     let daemon = Daemon::start().await;
     let api = daemon.api();
     let event = api.event(json!(["360p", "240p"])).await;
     event.status("started").await;
-    let _encoder = Publisher::card(&event.publish_url());
+    let _encoder = card.publish(&event.publish_url());
     let viewer = api.anonymous();
     let master = Master::wait(&viewer, &event.playlist(), Duration::from_secs(20)).await;
     let video = master.video(360);
@@ -86,11 +87,12 @@ async fn foreign_readers_accept_the_playlists() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn dash_js_plays_the_manifest() {
+    let card = Programme::card().await;
     let daemon = Daemon::start().await;
     let api = daemon.api();
     let event = api.event(json!(["360p", "240p"])).await;
     event.status("started").await;
-    let _encoder = Publisher::card(&event.publish_url());
+    let _encoder = card.publish(&event.publish_url());
     let manifest = format!("/live/{}/manifest.mpd", event.id);
     eventually(Duration::from_secs(20), "a manifest", || async {
         (api.anonymous().get(&manifest).await.status == 200).then_some(())
@@ -116,4 +118,33 @@ async fn dash_js_plays_the_manifest() {
     assert!(after.at - before.at > 3.0, "dash.js plays on: {before:?} → {after:?}");
     assert!(after.frames > before.frames + 60 && after.sound_bytes > before.sound_bytes, "{before:?} → {after:?}");
     assert_eq!(browser.eval("errors").await, json!([]));
+}
+
+/// What lies behind is flushed now and then, which may fall between a part's loading and its appending. Here it does in every segment.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_player_goes_on_while_what_lies_behind_it_is_flushed() {
+    let card = Programme::small_card().await;
+    let daemon = Daemon::start().await;
+    let event = daemon.api().event(json!(["240p"])).await;
+    event.status("started").await;
+    let _encoder = card.publish(&event.publish_url());
+    let _master = Master::wait(&daemon.api().anonymous(), &event.playlist(), Duration::from_secs(20)).await;
+    let mut browser = Browser::start().await;
+    browser.open(&event.watch()).await;
+    browser.until_playing(Duration::from_secs(20)).await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let before = browser.eval("window.__boothcast.stats()").await;
+    let flush = "(() => { const { hls } = window.__boothcast; window.flushed = 0; \
+                 hls.on('hlsFragLoaded', (_, { frag, part }) => { \
+                   if (part?.index !== 2) return; \
+                   window.flushed += 1; \
+                   hls.trigger('hlsBufferFlushed', { type: frag.type === 'audio' ? 'audio' : 'video' }); \
+                 }); return true })()";
+    assert_eq!(browser.eval(flush).await, true);
+    tokio::time::sleep(Duration::from_secs(8)).await;
+    let after = browser.eval("window.__boothcast.stats()").await;
+    let flushed = browser.eval("window.flushed").await;
+    println!("{flushed} flushed: {} stalls, {} s", after["stalls"], after["stalled_seconds"]);
+    assert!(flushed.as_u64() >= Some(6), "{flushed} times");
+    assert_eq!(after["stalls"], before["stalls"], "{after:#}");
 }

@@ -2,7 +2,7 @@
 
 use crate::support::daemon::Daemon;
 use crate::support::hls::{Master, Media, record};
-use crate::support::publish::{AAC, H264, Publisher};
+use crate::support::publish::{AAC, H264, Programme, Publisher};
 use crate::support::signal::{frames, sound};
 use crate::support::{eventually, ffmpeg, ffmpeg_new};
 use serde_json::json;
@@ -61,13 +61,15 @@ async fn ffmpeg_with_b_frames_and_surround_sound() {
     let encode =
         ["-c:v", "libx264", "-preset", "veryfast", "-profile:v", "high", "-bf", "3", "-b:v", "1200k", "-g", "50"];
     let encode = [&encode[..], &["-c:a", "aac", "-ac", "6", "-b:a", "256k"]].concat();
-    ends_as_the_ladder("264", true, |url| Publisher::card_with(&ffmpeg(), CARD, 48_000, &encode, url)).await;
+    let programme = Programme::card_with(&ffmpeg(), CARD, 48_000, &encode).await;
+    ends_as_the_ladder("264", true, |url| programme.publish(url)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn newer_ffmpeg_with_another_sample_rate() {
     let encode = [H264, AAC].concat();
-    ends_as_the_ladder("264", true, |url| Publisher::card_with(&ffmpeg_new(), CARD, 44_100, &encode, url)).await;
+    let programme = Programme::card_with(&ffmpeg_new(), CARD, 44_100, &encode).await;
+    ends_as_the_ladder("264", true, |url| programme.publish(url)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -75,7 +77,32 @@ async fn newer_ffmpeg_with_hevc_by_enhanced_rtmp() {
     let hevc =
         ["-c:v", "libx265", "-preset", "ultrafast", "-b:v", "1200k", "-g", "25", "-x265-params", "log-level=error"];
     let encode = [&hevc[..], AAC].concat();
-    ends_as_the_ladder("hevc", true, |url| Publisher::card_with(&ffmpeg_new(), CARD, 48_000, &encode, url)).await;
+    let programme = Programme::card_with(&ffmpeg_new(), CARD, 48_000, &encode).await;
+    ends_as_the_ladder("hevc", true, |url| programme.publish(url)).await;
+}
+
+/// Samples that are wider than high, as in PAL and HDV: what is shown counts, not what is coded.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_anamorphic_source_keeps_its_shape() {
+    let encode = [H264, AAC, &["-aspect", "16:9"]].concat();
+    let programme = Programme::card_with(&ffmpeg(), (480, 360, 25), 48_000, &encode).await;
+    let daemon = Daemon::start().await;
+    let api = daemon.api();
+    let event = api.event(json!(["360p"])).await;
+    event.status("started").await;
+    let encoder = programme.publish(&event.publish_url());
+    let viewer = api.anonymous();
+    let master = Master::wait(&viewer, &event.playlist(), Duration::from_secs(25)).await;
+    assert_eq!(master.resolutions(), ["640x360"], "{}", encoder.log());
+    let newest = eventually(Duration::from_secs(15), "a first segment", || async {
+        Media::get(&viewer, &master.video(360)).await.newest()
+    })
+    .await;
+    let dir = tempfile::tempdir().unwrap();
+    let recording = record(&viewer, &master.video(360), newest + 1..newest + 2, dir.path()).await;
+    let frames = frames(&recording.file).await;
+    // Between bars the number would stand elsewhere.
+    assert!(frames.len() == 48 && frames.iter().all(|f| f.number.is_some()), "the card fills the picture: {frames:?}");
 }
 
 fn gstreamer(sink: &str) -> Publisher {

@@ -5,7 +5,7 @@ use crate::support::browser::Browser;
 use crate::support::daemon::{Daemon, processes, signal};
 use crate::support::eventually;
 use crate::support::hls::{Master, Media, record};
-use crate::support::publish::Publisher;
+use crate::support::publish::Programme;
 use crate::support::signal::frames;
 use serde_json::json;
 use std::sync::{Arc, Mutex};
@@ -63,15 +63,20 @@ impl Drop for Follower {
     }
 }
 
+/// Frames of the whole recording that may repeat the one before: a second of them, as much as a kill may cost at most, and
+/// what a busy machine drops from its queues before and after.
+const MOST_REPEATED: u32 = 25;
+
 const STATS: &str = "window.__boothcast.stats()";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_engine_costs_less_than_a_second() {
+    let card = Programme::card().await;
     let daemon = Daemon::start().await;
     let api = daemon.api();
     let event = api.event(json!(["360p", "240p"])).await;
     event.status("started").await;
-    let _encoder = Publisher::card(&event.publish_url());
+    let _encoder = card.publish(&event.publish_url());
     let viewer = api.anonymous();
     let master = Master::wait(&viewer, &event.playlist(), Duration::from_secs(20)).await;
     let mut browser = Browser::start().await;
@@ -91,8 +96,11 @@ async fn a_killed_engine_costs_less_than_a_second() {
     for pair in seen.windows(2) {
         assert_eq!(pair[1].0, pair[0].0 + 1, "numbers without a hole: {seen:?}");
         let wait = pair[1].1 - pair[0].1;
+        // A segment lasts 1.92 s.
         assert!(wait < Duration::from_millis(2920), "segment {} came {wait:?} after the one before", pair[1].0);
     }
+    let longest_wait = seen.windows(2).map(|w| w[1].1 - w[0].1).max().unwrap_or_default();
+    println!("longest wait from segment to segment: {longest_wait:?}");
     let now = daemon.engines();
     assert!(now.len() == 1 && now != engines, "a new codec process: {engines:?} → {now:?}");
     let after = browser.eval(STATS).await;
@@ -110,23 +118,27 @@ async fn a_killed_engine_costs_less_than_a_second() {
     for pair in frames.windows(2) {
         assert!((pair[1].at - pair[0].at - 0.04).abs() < 1e-3, "the timeline has no hole: {pair:?}");
     }
-    // How long the picture stood still at most; a frame that cannot be read shows nothing new either.
-    let (mut newest, mut still, mut longest) = (0, 0, 0);
+    // The slots that the kill interrupted are made up for from what the daemon has kept, and no stage drops a picture
+    // meanwhile, so that hardly any is shown twice. A frame that cannot be read shows nothing new either.
+    let (mut newest, mut still, mut longest, mut repeated) = (0, 0, 0, 0);
     for number in frames.iter().map(|f| f.number) {
         still = if number.is_some_and(|n| n > newest) { 0 } else { still + 1 };
         newest = newest.max(number.unwrap_or(0));
         longest = longest.max(still);
+        repeated += u32::from(still > 0);
     }
-    assert!(longest <= 25, "the picture stood still for {longest} frames");
+    println!("{repeated} of {} frames repeat the one before, {longest} in a row", frames.len());
+    assert!(repeated <= MOST_REPEATED, "{repeated} of {} frames repeat the one before", frames.len());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_daemon_comes_back_where_it_was() {
+    let card = Programme::card().await;
     let mut daemon = Daemon::start().await;
     let api = daemon.api();
     let event = api.event(json!(["360p"])).await;
     event.status("started").await;
-    let encoder = Publisher::card(&event.publish_url());
+    let encoder = card.publish(&event.publish_url());
     let viewer = api.anonymous();
     let master = Master::wait(&viewer, &event.playlist(), Duration::from_secs(20)).await;
     let mut browser = Browser::start().await;
@@ -161,7 +173,7 @@ async fn a_killed_daemon_comes_back_where_it_was() {
         }
     }
     let back = Instant::now();
-    let _encoder = Publisher::card(&event.publish_url());
+    let _encoder = card.publish(&event.publish_url());
     let resumed = format!("{STATS}.phase === 'live' && {STATS}.playback === 'playing' && {STATS}.position > from");
     browser.eval(&format!("window.from = {STATS}.buffered_end, true")).await;
     browser.until(Duration::from_secs(15), &resumed).await;

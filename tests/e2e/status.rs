@@ -4,7 +4,7 @@ use crate::support::api::{Api, Event};
 use crate::support::daemon::Daemon;
 use crate::support::eventually;
 use crate::support::hls::{Master, Media};
-use crate::support::publish::Publisher;
+use crate::support::publish::Programme;
 use crate::support::rtmp;
 use crate::support::sse::Events;
 use reqwest::Method;
@@ -127,6 +127,7 @@ fn without_query(urls: &[String]) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn viewers_get_what_the_status_gives_and_nothing_by_guessing() {
+    let card = Programme::card().await;
     let daemon = Daemon::start().await;
     let api = daemon.api();
     let viewer = api.anonymous();
@@ -144,7 +145,7 @@ async fn viewers_get_what_the_status_gives_and_nothing_by_guessing() {
     event.status("preview").await;
     let attempt = rtmp::publish(ingest, &app, "not-the-key").await;
     assert!(attempt.refused(), "wrong key: {attempt:?}");
-    let mut encoder = Publisher::card(&event.publish_url());
+    let mut encoder = card.publish(&event.publish_url());
     let names = named(&api.anonymous(), &event.preview_url).await;
     assert!(names.len() > 10, "{names:#?}");
     for url in &names {

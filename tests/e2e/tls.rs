@@ -2,9 +2,9 @@
 
 use crate::support::api;
 use crate::support::daemon::{Daemon, Options};
-use crate::support::eventually;
 use crate::support::hls::{Master, Media};
-use crate::support::publish::Publisher;
+use crate::support::publish::Programme;
+use crate::support::{eventually, free_port};
 use reqwest::Version;
 use reqwest::tls::TlsInfo;
 use serde_json::json;
@@ -29,13 +29,9 @@ async fn shown(url: &str) -> (Vec<u8>, Version) {
     (info, answer.version())
 }
 
-/// A port that is free now.
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn https_and_rtmps_with_a_certificate_that_changes() {
+    let card = Programme::card().await;
     let dir = tempfile::tempdir().unwrap();
     let first = certificate(dir.path());
     let (https, rtmps) = (free_port(), free_port());
@@ -47,6 +43,7 @@ async fn https_and_rtmps_with_a_certificate_that_changes() {
             dir.path().join("cert.pem"),
             dir.path().join("key.pem")
         ),
+        ..Options::default()
     })
     .await;
     let health = format!("https://127.0.0.1:{https}/healthz");
@@ -57,7 +54,7 @@ async fn https_and_rtmps_with_a_certificate_that_changes() {
     let event = api.event(json!(["360p"])).await;
     event.status("started").await;
     let (_, rest) = event.rtmp_url.strip_prefix("rtmp://").unwrap().split_once('/').unwrap();
-    let mut encoder = Publisher::card(&format!("rtmps://127.0.0.1:{rtmps}/{rest}/{}", event.rtmp_key));
+    let mut encoder = card.publish(&format!("rtmps://127.0.0.1:{rtmps}/{rest}/{}", event.rtmp_key));
     let playlist = format!("https://127.0.0.1:{https}/live/{}/index.m3u8", event.id);
     let viewer = api.anonymous();
     let master = Master::wait(&viewer, &playlist, Duration::from_secs(20)).await;

@@ -2,6 +2,8 @@
 //! check on the text of playlists, rule by rule. Plain text in, violations out: for playlists that a test wrote and for
 //! those of a live server alike.
 
+mod pathways;
+
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -67,6 +69,8 @@ rules! {
     CHANNELS = "RFC 4.4.6.1, Apple", "audio EXT-X-MEDIA SHOULD have CHANNELS";
     GROUPS = "RFC 4.4.6.1.1", "names in a group MUST differ, one DEFAULT at most; a group that is named MUST exist";
     STABLE = "RFC 4.4.6.1, 4.4.6.2", "stable ids MUST consist of a-z A-Z 0-9 + / = . - _";
+    STEERING = "RFC 4.4.6.6", "EXT-X-CONTENT-STEERING at most once, with a SERVER-URI and the PATHWAY-ID of a pathway that is there";
+    PATHWAYS = "RFC 4.4.6.2, 7.1", "each pathway SHOULD have every variant and every rendition, with groups of its own";
     SAME_TARGET = "RFC 6.2.4, Apple 8.2", "all media playlists MUST have the same target duration";
     SAME_TIME = "RFC 6.2.4", "renditions MUST have matching timestamps: their dates overlap";
     PEAK = "RFC 4.4.6.2.1", "BANDWIDTH MUST be at least the peak bit rate of every combination";
@@ -230,7 +234,7 @@ pub fn date(text: &str) -> Option<f64> {
 }
 
 const MULTIVARIANT_TAGS: &[&str] =
-    &["EXT-X-MEDIA", "EXT-X-STREAM-INF", "EXT-X-I-FRAME-STREAM-INF", "EXT-X-SESSION-DATA"];
+    &["EXT-X-MEDIA", "EXT-X-STREAM-INF", "EXT-X-I-FRAME-STREAM-INF", "EXT-X-SESSION-DATA", "EXT-X-CONTENT-STEERING"];
 const PLAYLIST_TAGS: &[&str] = &[
     "EXT-X-TARGETDURATION",
     "EXT-X-MEDIA-SEQUENCE",
@@ -595,6 +599,7 @@ pub struct Multivariant {
     pub variants: Vec<Variant>,
     pub renditions: Vec<Attributes>,
     pub independent: bool,
+    pub steering: Vec<Attributes>,
 }
 
 impl Multivariant {
@@ -638,6 +643,7 @@ pub fn multivariant(text: &str) -> (Multivariant, Vec<Violation>) {
         match name {
             "EXT-X-MEDIA" => playlist.renditions.push(list),
             "EXT-X-STREAM-INF" => pending = Some(list),
+            "EXT-X-CONTENT-STEERING" => playlist.steering.push(list),
             "EXT-X-I-FRAME-STREAM-INF" => {
                 let uri = list.get("URI").cloned().unwrap_or_default();
                 demand(&mut out, &STREAM_INF, !uri.is_empty(), line);
@@ -648,6 +654,7 @@ pub fn multivariant(text: &str) -> (Multivariant, Vec<Violation>) {
     }
     check_variants(&playlist, &mut out);
     check_renditions(&playlist, &mut out);
+    pathways::check(&playlist, &mut out);
     (playlist, out)
 }
 

@@ -34,6 +34,8 @@
  *   getState()              resolves to {status, phase, name, playback, muted, volume, language, languages: [{language,
  *                           name}], captions, caption_languages, quality, qualities, date, latency_seconds,
  *                           behind_live_seconds, window_seconds}
+ *                           latency_seconds is how long ago what is seen arrived at the server, behind_live_seconds how
+ *                           far behind those who watch live (0 for them), window_seconds how far one can go back
  * Not promises:
  *   on(name, callback), off(name, callback)   both return the player
  *   destroy()               removes the frame; what still waits is rejected

@@ -41,10 +41,11 @@ const typeOf = (schema) => {
   return make('span', {}, types.join(' or ') + (schema.format ? ` (${schema.format})` : ''))
 }
 
-const table = (head, rows) =>
+/** `label` names the part for those who come to it by keyboard, since it may have to be scrolled. */
+const table = (label, head, rows) =>
   make(
     'div',
-    { class: 'wide', tabindex: '0' },
+    { class: 'wide', tabindex: '0', role: 'region', 'aria-label': label },
     make(
       'table',
       {},
@@ -55,9 +56,10 @@ const table = (head, rows) =>
 
 const needed = (yes) => (yes ? make('span', { class: 'needed' }, ' needed') : '')
 
-const propertiesOf = (schema) =>
+const propertiesOf = (name, schema) =>
   table(
-    ['Field', 'Type', ''],
+    `Fields of ${name}`,
+    ['Field', 'Type', 'Meaning'],
     Object.entries(schema.properties ?? {}).map(([name, property]) => [
       [make('code', {}, name), needed(schema.required?.includes(name))],
       typeOf(property),
@@ -70,7 +72,16 @@ const bodyOf = (content) =>
 
 const draw = (description) => {
   const main = document.getElementById('content')
-  const nav = document.getElementById('nav')
+  const nav = make('details', {}, make('summary', {}, 'Contents'))
+  // Beside the text where there is room; folded above it where there is none.
+  const narrow = matchMedia('(max-width: 48rem)')
+  const fold = () => (nav.open = !narrow.matches)
+  narrow.addEventListener('change', fold)
+  fold()
+  nav.addEventListener('click', (event) => {
+    if (narrow.matches && event.target.closest('a')) nav.open = false
+  })
+  document.getElementById('nav').replaceChildren(nav)
   main.replaceChildren(
     make('h1', {}, `${description.info.title} API`),
     make('p', {}, `Version ${description.info.version} · `, make('a', { href: 'v1/openapi.json' }, 'openapi.json')),
@@ -105,7 +116,8 @@ const draw = (description) => {
           ...(parameters.length > 0
             ? [
                 table(
-                  ['Name', 'Type', ''],
+                  `Parameters of ${operation.method} ${operation.path}`,
+                  ['Name', 'Type', 'Meaning'],
                   parameters.map((p) => [[make('code', {}, p.name), needed(p.required)], typeOf(p.schema), prose(p.description)]),
                 ),
               ]
@@ -115,7 +127,8 @@ const draw = (description) => {
             : []),
           make('h4', {}, 'Answers'),
           table(
-            ['Status', '', 'Body'],
+            `Answers of ${operation.method} ${operation.path}`,
+            ['Status', 'Meaning', 'Body'],
             Object.entries(operation.responses).map(([status, response]) => [
               make('code', {}, status),
               prose(response.description),
@@ -137,7 +150,7 @@ const draw = (description) => {
         { id: `schema-${name}` },
         make('h3', {}, make('code', {}, name)),
         ...prose(schema.description),
-        schema.properties ? propertiesOf(schema) : make('p', {}, typeOf(schema)),
+        schema.properties ? propertiesOf(name, schema) : make('p', {}, typeOf(schema)),
       ),
     )
   }

@@ -27,7 +27,11 @@ async fn an_event_is_made_with_its_keys_shown_once() {
     assert!(again["inputs"]["main"]["key_set_at"].is_string());
     let mut expected = event.clone();
     for input in ["main", "backup"] {
-        expected["inputs"][input].as_object_mut().expect("object").remove("rtmp_key").expect("was there");
+        let shown = expected["inputs"][input].as_object_mut().expect("object");
+        assert!(shown.remove("rtmp_key").is_some() && shown.remove("whip_url").is_some(), "shown once");
+        // The stream id is the key.
+        let url = shown.insert("srt_url".into(), json!("srt://live.example:9000"));
+        assert!(url.is_some_and(|u| u.as_str().is_some_and(|u| u.starts_with("srt://live.example:9000?streamid="))));
     }
     assert_eq!(again, expected);
     let list = w.get("/api/v1/events").await.json();
@@ -132,16 +136,25 @@ async fn the_roles_are_those_that_were_decided() {
         .collect();
     lines.sort();
     let expected = [
+        "delete /connection-tests/{test} manager",
         "delete /events/{id} manager",
+        "delete /events/{id}/inputs/{input}/pull manager",
+        "delete /events/{id}/links/{link} manager",
+        "get /connection-tests manager",
         "get /events read-only",
         "get /events/{id} read-only",
+        "get /events/{id}/booths read-only",
         "get /events/{id}/inputs read-only",
+        "get /events/{id}/links read-only",
         "get /events/{id}/preview.jpg read-only",
         "get /events/{id}/stream read-only",
         "patch /events/{id} manager",
+        "patch /events/{id}/booths/{language} operator",
         "post /events manager",
         "post /events/{id}/inputs/{input}/key manager",
+        "post /events/{id}/links manager",
         "put /events/{id}/inputs/active operator",
+        "put /events/{id}/inputs/{input}/pull manager",
         "put /events/{id}/status operator",
     ];
     assert_eq!(lines, expected);
@@ -235,6 +248,82 @@ async fn a_rotated_key_is_shown_once_and_told() {
 }
 
 #[tokio::test]
+async fn an_input_is_pulled_from_an_address_whose_secrets_nobody_sees() {
+    let w = world().await;
+    let event = w.event(json!({"name": "x"})).await;
+    let path = format!("/api/v1/events/{}", id_of(&event));
+    let pull = format!("{path}/inputs/backup/pull");
+    assert_eq!(event["inputs"]["backup"]["pull"], Value::Null);
+    let url = "rtmp://user:passw0rd@host.example:1936/live/x?token=sekrit";
+    let answer = w.call("PUT", &pull, Some(json!({"url": url}))).await;
+    assert_eq!((answer.status.as_u16(), w.told()), (200, vec![Told::Pull(2, InputName::Backup)]));
+    let shown = "rtmp://***@host.example:1936/live/x?***";
+    assert_eq!(answer.json()["pull"]["url"], shown);
+    for role in [Role::ReadOnly, Role::Admin] {
+        let event = w.ask(w.request(Some(role), "GET", &path, None)).await.json();
+        assert_eq!(
+            (&event["inputs"]["backup"]["pull"]["url"], event.to_string().contains("passw0rd")),
+            (&json!(shown), false)
+        );
+        assert!(!event.to_string().contains("sekrit") && event["inputs"]["main"]["pull"].is_null());
+    }
+    // The same again is no change.
+    assert_eq!(w.call("PUT", &pull, Some(json!({"url": url}))).await.status, 200);
+    assert_eq!(w.told(), []);
+    let wrong = w.call("PUT", &pull, Some(json!({"url": "rtsp://h/x"}))).await;
+    assert_eq!((wrong.status.as_u16(), wrong.problem()), (422, "invalid-fields".into()));
+    assert_eq!(wrong.json()["errors"], json!([{"field": "url", "message": "cannot be pulled"}]));
+    assert_eq!(w.call("PUT", &pull, Some(json!({"url": url, "x": 1}))).await.status, 422);
+    assert_eq!(w.call("DELETE", &pull, None).await.status, 204);
+    assert_eq!(w.told(), [Told::Pull(3, InputName::Backup)]);
+    assert_eq!(w.call("DELETE", &pull, None).await.status, 204);
+    assert_eq!(w.told(), []);
+    let missing = w.call("PUT", "/api/v1/events/0123456789abcdef/inputs/main/pull", Some(json!({"url": url}))).await;
+    assert_eq!(missing.status, 404);
+}
+
+#[tokio::test]
+async fn a_passphrase_is_set_shown_to_those_who_may_publish_and_taken_away() {
+    let w = world().await;
+    let event = w.event(json!({"name": "x", "inputs": {"backup": {"srt_passphrase": "0123456789"}}})).await;
+    let path = format!("/api/v1/events/{}", id_of(&event));
+    let made = event["inputs"]["backup"]["srt_url"].as_str().expect("complete");
+    let key = event["inputs"]["backup"]["rtmp_key"].as_str().expect("key");
+    assert_eq!(made, format!("srt://live.example:9000?streamid={key}&passphrase=0123456789&pbkeylen=32"));
+    assert_eq!(
+        (&event["inputs"]["main"]["srt_encrypted"], &event["inputs"]["backup"]["srt_encrypted"]),
+        (&json!(false), &json!(true))
+    );
+    let set = |value: Value| json!({"inputs": {"main": {"srt_passphrase": value}}});
+    for (wrong, message) in [
+        (json!("short"), "has 5 characters; write 10 to 79"),
+        (json!("x".repeat(80)), "has 80 characters; write 10 to 79"),
+        (json!("ü0123456789"), "has characters other than printable ASCII"),
+    ] {
+        let answer = w.call("PATCH", &path, Some(set(wrong))).await;
+        assert_eq!(answer.status, 422);
+        let error = &answer.json()["errors"][0];
+        assert_eq!((&error["field"], &error["message"]), (&json!("inputs.main.srt_passphrase"), &json!(message)));
+    }
+    assert_eq!(w.call("PATCH", &path, Some(set(json!("a b/c&d=e?f")))).await.status, 200);
+    for (role, url) in [
+        (Role::ReadOnly, "srt://live.example:9000"),
+        (Role::Operator, "srt://live.example:9000?passphrase=a%20b%2Fc%26d%3De%3Ff&pbkeylen=32"),
+    ] {
+        let shown = w.ask(w.request(Some(role), "GET", &path, None)).await.json();
+        assert_eq!(
+            (&shown["inputs"]["main"]["srt_url"], &shown["inputs"]["main"]["srt_encrypted"]),
+            (&json!(url), &json!(true))
+        );
+    }
+    let cleared = w.call("PATCH", &path, Some(set(Value::Null))).await.json();
+    assert_eq!(
+        (&cleared["inputs"]["main"]["srt_url"], &cleared["inputs"]["main"]["srt_encrypted"]),
+        (&json!("srt://live.example:9000"), &json!(false))
+    );
+}
+
+#[tokio::test]
 async fn inputs_are_shown_and_switched_while_the_event_runs() {
     let health = json!({"active": "main", "main": {"state": "live"}, "backup": {"state": "waiting"}});
     let w = world_with(Double { inputs: Some(health.clone()), ..Double::default() }, "").await;
@@ -316,7 +405,7 @@ async fn changes_of_one_event_are_applied_in_the_order_they_were_stored() {
         .told()
         .iter()
         .map(|t| match t {
-            Told::Status(r, ..) | Told::Changed(r) | Told::Key(r, _) | Told::Selected(r, _) => *r,
+            Told::Status(r, ..) | Told::Changed(r) | Told::Key(r, _) | Told::Pull(r, _) | Told::Selected(r, _) => *r,
             Told::Deleted(_) => 0,
         })
         .collect();

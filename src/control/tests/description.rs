@@ -4,8 +4,19 @@ use crate::control::openapi::document;
 use std::collections::BTreeSet;
 
 /// Routes that are pages and their parts, not the API.
-const PAGES: [&str; 7] =
-    ["/", "/watch/{id}", "/embed/{id}", "/assets/{*path}", "/player.js", "/api/docs", "/api/docs/{file}"];
+const PAGES: [&str; 11] = [
+    "/",
+    "/watch/{id}",
+    "/embed/{id}",
+    "/assets/{*path}",
+    "/player.js",
+    "/api/docs",
+    "/api/docs/{file}",
+    "/booth/{secret}",
+    "/manage/{id}",
+    "/participant/{secret}",
+    "/test/{secret}",
+];
 
 fn described() -> Value {
     serde_json::to_value(document()).expect("JSON")
@@ -31,7 +42,8 @@ fn operations_say_who_may_and_what_is_answered() {
         let name = format!("{} {}", route.method, route.path);
         assert!(operation["summary"].as_str().is_some_and(|s| s.len() > 5), "{name} has no summary");
         let answers = operation["responses"].as_object().expect("responses");
-        assert!(answers.keys().any(|status| status.starts_with('2')), "{name}");
+        // 101 is how a WebSocket begins.
+        assert!(answers.keys().any(|status| status.starts_with('2') || status == "101"), "{name}");
         match route.access {
             Access::Role(role) => {
                 assert_eq!(operation["x-role"], role.as_str(), "{name}");
@@ -111,6 +123,14 @@ async fn what_is_answered_is_what_is_described() {
         assert!(needed.is_subset(&shown), "{schema}: {:?} are missing", needed.difference(&shown).collect::<Vec<_>>());
     };
     holds("EventView", &event);
+    holds("BoothLinkView", &event["booths"][0]);
+    let booths = w.get(&format!("{path}/booths")).await.json();
+    holds("BoothList", &booths);
+    holds("BoothView", &booths["items"][0]);
+    let links = w.get(&format!("{path}/links")).await.json();
+    holds("LinkList", &links);
+    holds("LinkView", &links["items"][0]);
+    holds("TestList", &w.get("/api/v1/connection-tests").await.json());
     holds("EventView", &w.ask(w.request(Some(Role::ReadOnly), "GET", &path, None)).await.json());
     holds("InputView", &event["inputs"]["main"]);
     holds("Appearance", &event["appearance"]);

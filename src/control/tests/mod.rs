@@ -4,6 +4,7 @@ mod api;
 mod bodies;
 mod description;
 mod page;
+mod rooms;
 mod streams;
 
 use super::*;
@@ -29,6 +30,7 @@ enum Told {
     Changed(u64),
     Deleted(String),
     Key(u64, InputName),
+    Pull(u64, InputName),
     Selected(u64, &'static str),
 }
 
@@ -53,6 +55,9 @@ impl Double {
 }
 
 impl Live for Double {
+    fn event_created(&self, _: Arc<Event>) -> Job<'_, ()> {
+        Box::pin(async {})
+    }
     fn status_changed(&self, event: Arc<Event>, from: Status) -> Job<'_, ()> {
         assert!(event.settings.name != "panics", "expected by a test");
         self.tell(Told::Status(event.revision, from, event.status))
@@ -65,6 +70,12 @@ impl Live for Double {
     }
     fn key_changed(&self, event: Arc<Event>, input: InputName) -> Job<'_, ()> {
         self.tell(Told::Key(event.revision, input))
+    }
+    fn check_pull<'a>(&'a self, url: &'a str) -> Job<'a, Result<(), String>> {
+        Box::pin(async move { if url.starts_with("rtmp://") { Ok(()) } else { Err("cannot be pulled".into()) } })
+    }
+    fn pull_changed(&self, event: Arc<Event>, input: InputName) -> Job<'_, ()> {
+        self.tell(Told::Pull(event.revision, input))
     }
     fn input_selected(&self, event: Arc<Event>) -> Job<'_, ()> {
         self.tell(Told::Selected(event.revision, event.input_selection.as_str()))
@@ -86,6 +97,7 @@ struct World {
     _dir: TempDir,
     store: Store,
     live: Arc<Double>,
+    media: Arc<rooms::Media>,
     notices: Notices,
     tasks: Group,
     router: Router,
@@ -107,18 +119,20 @@ async fn world_with(double: Double, config: &str) -> World {
     }
     let config: Config = crate::config::parse(config, []).expect("valid");
     let live = Arc::new(double);
+    let media = Arc::new(rooms::Media::default());
     let (notices, tasks) = (Notices::new(), Group::new());
     let at = |port| Some(([0, 0, 0, 0], port).into());
     let api = Api::new(Setup {
         store: store.clone(),
         live: live.clone(),
+        media: media.clone(),
         notices: notices.clone(),
         clock: Arc::new(SystemClock::new()),
         tasks: tasks.clone(),
-        addresses: Addresses { http: at(8080), https: None, rtmp: at(1935), rtmps: at(1936) },
+        addresses: Addresses { http: at(8080), https: None, rtmp: at(1935), rtmps: at(1936), srt: at(9000) },
         config: &config,
     });
-    World { _dir: dir, store, live, notices, tasks, router: api.router(), api, tokens }
+    World { _dir: dir, store, live, media, notices, tasks, router: api.router(axum::Router::new()), api, tokens }
 }
 
 /// An answer, read to its end.

@@ -8,6 +8,9 @@ pub const MAX_NAME: usize = 64;
 /// Longest token in a query: a signed URL's.
 pub const MAX_TOKEN: usize = 512;
 
+/// Name of the steering manifest.
+pub const STEERING: &str = "steering.json";
+
 /// Whether `name` may be an event id or a rendition name: letters, digits, `-` and `_`.
 pub fn is_name(name: &str) -> bool {
     (1..=MAX_NAME).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
@@ -20,6 +23,8 @@ pub enum Resource<'a> {
     Index,
     /// `manifest.mpd`.
     Manifest,
+    /// `steering.json`, the steering manifest.
+    Steering,
     /// Something of a rendition.
     Rendition(&'a str, Item),
 }
@@ -54,6 +59,7 @@ pub fn parse(path: &str) -> Option<(&str, Resource<'_>)> {
     let resource = match rest {
         "index.m3u8" => Resource::Index,
         "manifest.mpd" => Resource::Manifest,
+        STEERING => Resource::Steering,
         rest => {
             let (rendition, file) = rest.split_once('/')?;
             if !is_name(rendition) {
@@ -145,6 +151,7 @@ mod tests {
         for (path, expected) in [
             ("/live/ev1/index.m3u8", Some(("ev1", Resource::Index))),
             ("/live/ev1/manifest.mpd", Some(("ev1", Resource::Manifest))),
+            ("/live/ev1/steering.json", Some(("ev1", Resource::Steering))),
             ("/live/ev1/1080p/media.m3u8", of(Item::Media)),
             ("/live/ev1/1080p/iframes.m3u8", of(Item::IFrames)),
             ("/live/ev1/1080p/init-0.mp4", of(Item::Init(0))),

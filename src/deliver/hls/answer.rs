@@ -20,6 +20,8 @@ use std::task::{Context, Poll};
 pub const M3U8: HeaderValue = HeaderValue::from_static("application/vnd.apple.mpegurl");
 /// `application/dash+xml` (ISO/IEC 23009-1 annex C).
 pub const MPD: HeaderValue = HeaderValue::from_static("application/dash+xml");
+/// `application/json`, of the steering manifest (RFC 8216bis §7.2).
+pub const JSON: HeaderValue = HeaderValue::from_static("application/json");
 /// Segments and headers with a picture.
 pub const VIDEO_MP4: HeaderValue = HeaderValue::from_static("video/mp4");
 /// Segments and headers of sound.
@@ -65,6 +67,9 @@ impl Text {
 
 /// Playlists repeat themselves so much that more than this gains 2 % for three times the work.
 const GZIP_LEVEL: u32 = 4;
+
+/// Headers of an answer, so that the map is not made anew while they are set.
+const HEADERS: usize = 8;
 
 /// Whether the client takes gzip (RFC 9110 §12.5.3).
 pub fn takes_gzip(headers: &HeaderMap) -> bool {
@@ -219,6 +224,7 @@ pub fn text(text: &Text, kind: HeaderValue, cache: HeaderValue, gzip: bool) -> (
     let bytes = packed.unwrap_or(text.plain());
     let mut answer = Response::new(Body::from(bytes.clone()));
     let headers = answer.headers_mut();
+    headers.reserve(HEADERS);
     headers.insert(CONTENT_TYPE, kind);
     headers.insert(CACHE_CONTROL, cache);
     headers.insert(VARY, HeaderValue::from_static("accept-encoding"));
@@ -262,6 +268,7 @@ pub fn media(
     let length = range.map_or(total, |r| r.end - r.start);
     let mut answer = Response::new(body);
     let headers = answer.headers_mut();
+    headers.reserve(HEADERS);
     headers.insert(CONTENT_TYPE, kind);
     headers.insert(CACHE_CONTROL, cache);
     headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));

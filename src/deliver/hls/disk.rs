@@ -84,8 +84,20 @@ struct InitLine {
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum MediaLine {
-    Video { codec: String, config: String, width: u32, height: u32, frame_rate: Option<(u32, u32)> },
-    Audio { codec: String, config: String, sample_rate: u32, channels: u8 },
+    Video {
+        codec: String,
+        config: String,
+        width: u32,
+        height: u32,
+        frame_rate: Option<(u32, u32)>,
+        sample_aspect: Option<(u16, u16)>,
+    },
+    Audio {
+        codec: String,
+        config: String,
+        sample_rate: u32,
+        channels: u8,
+    },
 }
 
 impl InitLine {
@@ -97,6 +109,7 @@ impl InitLine {
                 width: v.width,
                 height: v.height,
                 frame_rate: v.frame_rate,
+                sample_aspect: v.sample_aspect,
             },
             Media::Audio(a) => MediaLine::Audio {
                 codec: a.codec.to_string(),
@@ -117,11 +130,12 @@ impl InitLine {
     fn into_init(self) -> Option<Init> {
         let bytes = |text: &str| BASE64.decode(text).ok().map(Bytes::from);
         let media = match self.media {
-            MediaLine::Video { codec, config, width, height, frame_rate } => {
+            MediaLine::Video { codec, config, width, height, frame_rate, sample_aspect } => {
                 let codec = [VideoCodec::H264, VideoCodec::Hevc, VideoCodec::Av1]
                     .into_iter()
                     .find(|c| c.to_string() == codec)?;
-                Media::Video(VideoFormat { codec, config: bytes(&config)?, width, height, frame_rate })
+                let config = bytes(&config)?;
+                Media::Video(VideoFormat { codec, config, width, height, frame_rate, sample_aspect })
             }
             MediaLine::Audio { codec, config, sample_rate, channels } => {
                 let codec = [AudioCodec::Aac, AudioCodec::Opus, AudioCodec::Mp3, AudioCodec::Ac3]
@@ -365,6 +379,7 @@ pub(super) mod tests {
             width: 1920,
             height: 1080,
             frame_rate: Some((25, 1)),
+            sample_aspect: None,
         };
         Arc::new(Init {
             version,

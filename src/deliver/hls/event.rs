@@ -1,7 +1,7 @@
 //! One event at the origin: its renditions, what the public sees of it, and the task that writes to disk.
 
 use super::access::{Gate, Viewing};
-use super::address::is_name;
+use super::address::{STEERING, is_name};
 use super::answer::Text;
 use super::disk::{Folder, Medium};
 use super::render::{self, Others};
@@ -10,10 +10,10 @@ use super::{EventOptions, OriginError, Shared};
 use crate::media::{Dur, Ts};
 use crate::package::{Cut, RenditionSpec, Resume, Window, WindowLimits, manifest, playlist};
 use crate::task::Group;
-use crate::wire::m3u8::Report;
-use arc_swap::ArcSwap;
+use crate::wire::m3u8::{Pathway, Report, Steering};
+use arc_swap::{ArcSwap, ArcSwapOption};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{Notify, watch};
 
@@ -58,6 +58,9 @@ struct ManifestText {
     text: Arc<Text>,
 }
 
+/// Seconds after which players ask again which origin to take. The playlists of one that stands still say so sooner; this
+/// is for one that shows its slate.
+const STEERING_TTL: u32 = 5;
 /// How old the time in a manifest may be.
 const MANIFEST_AGE: Dur = Dur::from_secs(1);
 
@@ -68,6 +71,10 @@ pub struct Event {
     options: EventOptions,
     gate: Mutex<Gate>,
     renditions: ArcSwap<Vec<Listed>>,
+    /// The other origins of this event; none: it is here alone.
+    steering: ArcSwapOption<Steering>,
+    /// Whether viewers get the programme here, and not the slate.
+    well: AtomicBool,
     /// Told when the index reads otherwise.
     pub declared: Arc<Declared>,
     texts: Mutex<Texts>,
@@ -84,8 +91,15 @@ pub struct Event {
 pub struct Listed {
     /// The rendition.
     pub rendition: Arc<Rendition>,
-    /// Named in the multivariant playlist.
+    /// To be named in the multivariant playlist.
     pub listed: bool,
+}
+
+impl Listed {
+    /// Whether the multivariant playlist names it now.
+    fn is_named(&self) -> bool {
+        self.listed && self.rendition.joined()
+    }
 }
 
 /// A view of an event.
@@ -111,7 +125,7 @@ impl Event {
     /// How far the others are, for rendition reports.
     pub fn others(&self, except: &Rendition) -> Others {
         let renditions = self.renditions.load();
-        let listed = renditions.iter().filter(|l| l.listed).map(|l| &l.rendition);
+        let listed = renditions.iter().filter(|l| l.is_named()).map(|l| &l.rendition);
         let part_target = listed.clone().map(|r| r.part_target()).max().unwrap_or(Dur::ZERO);
         let others = listed.filter(|r| r.name != except.name);
         let reports = others.filter_map(|r| {
@@ -124,7 +138,7 @@ impl Event {
     /// Whether every rendition that is named has what the index must say of it.
     pub fn declares_all(&self) -> bool {
         let renditions = self.renditions.load();
-        let mut named = renditions.iter().filter(|l| l.listed).peekable();
+        let mut named = renditions.iter().filter(|l| l.is_named()).peekable();
         named.peek().is_some() && named.all(|l| l.rendition.declares())
     }
 
@@ -139,11 +153,21 @@ impl Event {
             return Some(text.clone());
         }
         let renditions = self.renditions.load();
-        let listed = renditions.iter().filter(|l| l.listed).map(|l| &l.rendition);
-        let text = with_windows(listed, |windows| playlist::multivariant(windows, &render::suffix(marked)))?;
+        let listed = renditions.iter().filter(|l| l.is_named()).map(|l| &l.rendition);
+        // Who comes with a token comes for this origin: it opens nothing elsewhere, and must not go there.
+        let steering = if marked { None } else { self.steering.load_full() };
+        let suffix = render::suffix(marked);
+        let text =
+            with_windows(listed, |windows| playlist::multivariant_steered(windows, steering.as_deref(), &suffix))?;
         let text = Arc::new(Text::new(text));
         *slot = Some((generation, text.clone()));
         Some(text)
+    }
+
+    /// The steering manifest; none where there is no other origin.
+    pub fn steering(&self) -> Option<String> {
+        let steering = self.steering.load();
+        Some(steering.as_ref()?.manifest(self.well.load(Ordering::Relaxed), STEERING_TTL))
     }
 
     /// The DASH manifest; none while there is nothing to name in it.
@@ -156,7 +180,7 @@ impl Event {
         if let Some(known) = texts.manifests.iter().find(|m| m.view == view) {
             return Some(known.text.clone());
         }
-        let listed = renditions.iter().filter(|l| l.listed).map(|l| &l.rendition);
+        let listed = renditions.iter().filter(|l| l.is_named()).map(|l| &l.rendition);
         let suffix = render::suffix(view.marked);
         let delay = self.options.delay;
         let text = with_windows(listed, |windows| manifest::manifest_since(windows, view.since, now, delay, &suffix))?;
@@ -241,6 +265,8 @@ impl EventStream {
             options,
             gate: Mutex::default(),
             renditions: ArcSwap::default(),
+            steering: ArcSwapOption::empty(),
+            well: AtomicBool::new(true),
             declared: Arc::new(Declared::new()),
             texts: Mutex::default(),
             work: Arc::new(Notify::new()),
@@ -271,12 +297,25 @@ impl EventStream {
         &self.event.id
     }
 
-    /// Adds a rendition, before or while live, with what the disk holds of it. A disk that cannot be used raises the
+    /// Adds a rendition with what the disk holds of it. A disk that cannot be used raises the
     /// storage alarm, and the rendition lives in memory alone.
     ///
     /// # Errors
     /// [`OriginError::Name`], [`OriginError::Exists`].
     pub async fn add(&self, spec: RenditionSpec, cut: Cut) -> Result<(Sink, Resume), OriginError> {
+        self.insert(spec, cut, false).await
+    }
+
+    /// The same while viewers watch the others: it is named as soon as it reaches back as far as they are behind, so that
+    /// who turns to it finds something where they are.
+    ///
+    /// # Errors
+    /// As [`EventStream::add`].
+    pub async fn join(&self, spec: RenditionSpec, cut: Cut) -> Result<(Sink, Resume), OriginError> {
+        self.insert(spec, cut, true).await
+    }
+
+    async fn insert(&self, spec: RenditionSpec, cut: Cut, joining: bool) -> Result<(Sink, Resume), OriginError> {
         if !is_name(&spec.name) {
             return Err(OriginError::Name(spec.name));
         }
@@ -299,7 +338,9 @@ impl EventStream {
         };
         let disk = folder.map(|folder| Disk { work: self.event.work.clone(), folder });
         let declared = self.event.declared.clone();
-        let rendition = Arc::new(Rendition::new(&self.event.id, window, dvr, path.unwrap_or_default(), disk, declared));
+        let joining = joining && window.last().is_none();
+        let rendition =
+            Arc::new(Rendition::new(&self.event.id, window, joining, dvr, path.unwrap_or_default(), disk, declared));
         let mut taken = false;
         self.event.renditions.rcu(|all| {
             let mut all = Vec::clone(all);
@@ -335,16 +376,39 @@ impl EventStream {
         }
     }
 
-    /// Takes a rendition out of the multivariant playlist. Players that have it keep it.
-    pub fn retire(&self, name: &str) {
+    /// Names these sound renditions in the multivariant playlist, in this order, and no others. What is not named any more
+    /// stays where it is: players that have it keep it.
+    pub fn list_sounds(&self, names: &[&str]) {
+        let place = |l: &Listed| names.iter().position(|n| *n == &*l.rendition.name);
         self.event.renditions.rcu(|all| {
             let mut all = Vec::clone(all);
-            for l in all.iter_mut().filter(|l| &*l.rendition.name == name) {
-                l.listed = false;
+            for l in all.iter_mut().filter(|l| !l.rendition.video) {
+                l.listed = place(l).is_some();
             }
+            // Stable: pictures stay before the sound, in their order.
+            all.sort_by_key(|l| if l.rendition.video { 0 } else { place(l).map_or(usize::MAX, |n| n + 1) });
             all
         });
+        self.event.declared.touch_named();
+    }
+
+    /// Lists the other origins that carry this event, by pathway id and the address of their multivariant playlist, beside
+    /// this one, whose pathway is `own`. Players that come with a token are not told of them.
+    pub fn set_other_origins(&self, own: &str, others: &[(&str, &str)]) {
+        let others: Vec<Pathway> = others.iter().map(|(id, url)| Pathway::of(id, url)).collect();
+        let steering = Steering { server: STEERING.to_owned(), own: own.to_owned(), others };
+        self.event.steering.store((!steering.others.is_empty()).then(|| Arc::new(steering)));
         self.event.declared.touch();
+    }
+
+    /// Says whether viewers get the programme here, or the slate: then players are sent to another origin, if there is one.
+    pub fn set_well(&self, well: bool) {
+        self.event.well.store(well, Ordering::Relaxed);
+    }
+
+    /// Changes when the multivariant playlist names other renditions than before.
+    pub fn named(&self) -> watch::Receiver<u64> {
+        self.event.declared.subscribe_named()
     }
 
     /// Takes a rendition away: its URLs are 404 from now on and its files are deleted.

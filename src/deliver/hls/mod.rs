@@ -1,17 +1,25 @@
 //! The HTTP origin for HLS (low-latency and plain) and DASH, with DVR.
 //!
-//! **Role.** Takes what packagers make ([`Sink::apply`]) and serves it under `/live/{event}/…` ([`Origin::router`]).
+//! **Role.** Takes what packagers make ([`Sink::apply`]) and serves it under `/live/{event}/…` ([`Origin::answer`]).
 //! **Data flow.** `package::Output` → the rendition's `package::Window` → playlists rendered once per change and shared,
 //! segments and parts as the bytes the packager made, older segments from disk (`disk`).
 //! **Who gets what when** is in `access`: nothing but a 404 before the event is opened, what was made since then while
 //! it is open, and for one hold-back time after it closed the segments and parts (not the playlists) that were public.
 //! **Bound.** In memory: the newest segments ([`OriginOptions::live_segments`], twice as many when the disk does not keep
 //! up); on disk: the DVR window. Held requests: [`OriginOptions::max_held`].
+//! **Other origins.** Daemons that the same encoder feeds and that are set alike make playlists that can be exchanged: names,
+//! groups, target durations, segment numbers, boundaries and PROGRAM-DATE-TIME follow from the event's settings and its grid
+//! alone, which counts Unix time. [`EventStream::set_other_origins`] lists all of them on each, for Content Steering
+//! ([`EventStream::set_well`] puts this one first or last) and as redundant streams. What stays different: each daemon places
+//! the programme by when it arrives, so that contents of one instant are as far apart as its ways and the clocks are, and
+//! encodes it by itself, so that no byte is the same; headers and DISCONTINUITY-SEQUENCE count each daemon's own changes of
+//! format; `source` renditions are cut and counted on from the first key frame that came; a frame rate or size of the
+//! source that was not the same at first publish makes another ladder; voices are heard where their booth is.
 //! **A slow reader** costs its own connection and a reference to shared bytes, or one buffer when it reads from disk.
 //! **A slow or full disk** delays nobody: what leaves memory unstored is a gap, and [`EventStream::storage`] tells.
 
 mod access;
-mod address;
+pub mod address;
 mod answer;
 mod disk;
 mod event;
@@ -29,16 +37,20 @@ pub use rendition::Sink;
 use crate::media::{Dur, SharedClock};
 use crate::task::Group;
 use arc_swap::ArcSwap;
-use axum::Router;
 use axum::body::Body;
-use axum::http::Request;
+use axum::http::Response;
+use axum::http::request::Parts;
 use event::Event;
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
+/// Where the paths begin that the origin answers.
+pub const PREFIX: &str = "/live/";
 /// How often viewers are estimated.
 const ESTIMATE: Dur = Dur::from_secs(10);
 /// How long the last segments of an event may take to reach the disk when it is closed.
@@ -96,6 +108,8 @@ struct Shared {
     events: ArcSwap<HashMap<Box<str>, Arc<Event>>>,
     held: AtomicUsize,
     reads: Semaphore,
+    /// Cancelled when the daemon stops: nothing new will come, so nothing is waited for.
+    stopping: CancellationToken,
 }
 
 impl Shared {
@@ -114,7 +128,7 @@ impl Shared {
     }
 }
 
-/// The origin: the registry of events on air, and the router that serves them.
+/// The origin: the registry of events on air, and what serves them.
 pub struct Origin {
     shared: Arc<Shared>,
     group: Group,
@@ -141,6 +155,7 @@ impl Origin {
             events: ArcSwap::default(),
             held: AtomicUsize::new(0),
             reads: Semaphore::new(READS),
+            stopping: CancellationToken::new(),
         });
         let origin = Origin { shared, group: group.child() };
         origin.estimate_viewers();
@@ -163,14 +178,19 @@ impl Origin {
         });
     }
 
-    /// Serves `/live/{event}/…`. The peer's address is taken from `ConnectInfo<SocketAddr>` when it is there.
-    pub fn router(&self) -> Router {
-        let shared = self.shared.clone();
-        let service = tower::service_fn(move |request: Request<Body>| {
-            let shared = shared.clone();
-            async move { Ok::<_, std::convert::Infallible>(serve::answer(shared, request).await) }
-        });
-        Router::new().route_service("/live/{*path}", service)
+    /// The daemon stops. Requests that wait for new media are told to come again (503 with Retry-After), now and from now
+    /// on: a 404 would make a player give the stream up. What is there is served as before.
+    pub fn drain(&self) {
+        self.shared.stopping.cancel();
+    }
+
+    /// Answers a request under [`PREFIX`].
+    pub fn answer(
+        &self,
+        request: Parts,
+        peer: Option<SocketAddr>,
+    ) -> impl Future<Output = Response<Body>> + Send + use<> {
+        serve::answer(self.shared.clone(), request, peer)
     }
 
     /// Puts an event on the origin, closed to the public. With a DVR, renditions that are added bring back what the

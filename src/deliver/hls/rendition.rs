@@ -18,7 +18,7 @@ use metrics::Counter;
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, watch};
 
@@ -164,6 +164,8 @@ pub struct Rendition {
     folder: PathBuf,
     /// The index of the event must be rendered anew: a header or a peak changed.
     declared: Arc<Declared>,
+    /// It came while others were on, and does not reach back yet as far as those who watch them are behind.
+    joining: AtomicBool,
     /// The peak bit rate that the index was told.
     peak: AtomicU64,
     /// Milliseconds of programme that requests covered since the last [`Rendition::take_watched`].
@@ -171,27 +173,42 @@ pub struct Rendition {
 }
 
 /// Told when what the multivariant playlist says may have changed.
-pub struct Declared(watch::Sender<u64>);
+pub struct Declared {
+    generation: watch::Sender<u64>,
+    /// Counts changes of which renditions are named.
+    named: watch::Sender<u64>,
+}
 
 impl Declared {
     /// At generation 0.
     pub fn new() -> Declared {
-        Declared(watch::Sender::new(0))
+        Declared { generation: watch::Sender::new(0), named: watch::Sender::new(0) }
     }
 
     /// Something changed: the index is rendered anew and those who wait look again.
     pub fn touch(&self) {
-        self.0.send_modify(|g| *g += 1);
+        self.generation.send_modify(|g| *g += 1);
+    }
+
+    /// Other renditions are named than before.
+    pub fn touch_named(&self) {
+        self.touch();
+        self.named.send_modify(|n| *n += 1);
     }
 
     /// The generation.
     pub fn generation(&self) -> u64 {
-        *self.0.borrow()
+        *self.generation.borrow()
     }
 
     /// To wait for a change.
     pub fn subscribe(&self) -> watch::Receiver<u64> {
-        self.0.subscribe()
+        self.generation.subscribe()
+    }
+
+    /// To wait for a change of what is named.
+    pub fn subscribe_named(&self) -> watch::Receiver<u64> {
+        self.named.subscribe()
     }
 }
 
@@ -204,10 +221,11 @@ pub struct Disk {
 }
 
 impl Rendition {
-    /// A rendition with what `window` was restored from.
+    /// A rendition with what `window` was restored from, and whether it joins others that are on.
     pub fn new(
         event: &str,
         window: Window,
+        joining: bool,
         dvr: Dur,
         folder: PathBuf,
         disk: Option<Disk>,
@@ -253,6 +271,7 @@ impl Rendition {
             disk: disk.map(|d| (d.work, Mutex::new(d.folder))),
             folder,
             declared,
+            joining: AtomicBool::new(joining),
             peak,
             watched: AtomicU64::new(0),
         }
@@ -291,7 +310,12 @@ impl Rendition {
 
     /// How long a request is held at most: three target durations (RFC 8216bis §6.2.5.2).
     pub fn patience(&self) -> Dur {
-        Dur::from_secs(i64::from(self.lock().window.target_duration()) * 3)
+        hold_back(&self.lock().window)
+    }
+
+    /// Whether it may be named: a player that turns to it finds sound where it plays.
+    pub fn joined(&self) -> bool {
+        !self.joining.load(Ordering::Relaxed)
     }
 
     /// Where a packager goes on.
@@ -331,7 +355,11 @@ impl Rendition {
         let begun = (state.window.is_ready(), state.begun.1 || complete);
         let news = header || begun != state.begun;
         state.begun = begun;
+        let joined = complete && state.window.time() >= hold_back(&state.window);
         drop(state);
+        if joined && self.joining.swap(false, Ordering::Relaxed) {
+            self.declared.touch_named();
+        }
         if change.listed {
             self.changed.send_modify(|p| *p = Progress { gone: p.gone, ..progress });
         }
@@ -496,6 +524,11 @@ pub fn with_windows<'a, T>(
     let states: Vec<MutexGuard<'a, State>> = renditions.map(|r| r.lock()).collect();
     let windows: Vec<&Window> = states.iter().map(|s| &s.window).collect();
     look(&windows)
+}
+
+/// How far behind live a player is that follows HOLD-BACK: three target durations (RFC 8216bis §4.4.3.8).
+fn hold_back(window: &Window) -> Dur {
+    Dur::from_secs(i64::from(window.target_duration())) * 3
 }
 
 /// Bytes of the segments that are in memory: the newest ones.

@@ -13,8 +13,8 @@ use super::render::{self, Kind};
 use super::rendition::{Found, Media, Playlist, Rendition, Wanted};
 use crate::media::Dur;
 use axum::body::Body;
-use axum::extract::ConnectInfo;
-use axum::http::{HeaderMap, HeaderValue, Method, Request, Response};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, Method, Response};
 use bytes::Bytes;
 use std::fs::File;
 use std::future::Future;
@@ -51,12 +51,10 @@ struct Ask<'a> {
 }
 
 /// Answers a request.
-pub async fn answer(shared: Arc<Shared>, request: Request<Body>) -> Response<Body> {
-    let (parts, _body) = request.into_parts();
+pub async fn answer(shared: Arc<Shared>, parts: Parts, peer: Option<SocketAddr>) -> Response<Body> {
     let head = parts.method == Method::HEAD;
     let mut response = match parts.method {
         Method::GET | Method::HEAD => {
-            let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|c| c.0);
             match respond(&shared, parts.uri.path(), parts.uri.query(), &parts.headers, peer).await {
                 Ok((response, bytes)) => {
                     if let Some(counter) = bytes.1.filter(|_| !head) {
@@ -115,6 +113,7 @@ async fn respond(
     match resource {
         Resource::Index => ask.index().await,
         Resource::Manifest => ask.manifest().await,
+        Resource::Steering => ask.steering(),
         Resource::Rendition(name, item) => {
             let rendition = ask.event.rendition(name).ok_or(Refused::NotFound)?;
             match item {
@@ -167,6 +166,13 @@ impl Ask<'_> {
         let now = self.shared.clock.now();
         let text = self.event.manifest(self.view()?, now).ok_or(Refused::TimedOut)?;
         Ok(self.text(&text, answer::MPD, SHORT, None))
+    }
+
+    /// The steering manifest: for those who are told of other origins.
+    fn steering(&self) -> Result<Answered, Refused> {
+        self.view()?;
+        let text = self.event.steering().filter(|_| !self.carry).ok_or(Refused::NotFound)?;
+        Ok(self.text(&Arc::new(Text::new(text)), answer::JSON, SHORT, None))
     }
 
     async fn playlist(&self, rendition: &Arc<Rendition>, kind: Kind) -> Result<Answered, Refused> {
@@ -294,7 +300,8 @@ impl Ask<'_> {
         }))
     }
 
-    /// Waits until `look` gives something, for at most `patience`. `gone` tells from a change that it never will.
+    /// Waits until `look` gives something, for at most `patience`. `gone` tells from a change that it never will. A daemon
+    /// that stops ends the wait as the patience does.
     async fn hold<P, T, L>(
         &self,
         mut changes: watch::Receiver<P>,
@@ -322,6 +329,8 @@ impl Ask<'_> {
         };
         tokio::select! {
             biased;
+            // First, since a daemon that stops also takes its events away, and what they answer would be final.
+            () = self.shared.stopping.cancelled() => Err(Refused::TimedOut),
             result = waiting => result,
             () = self.shared.clock.sleep_until(until) => Err(Refused::TimedOut),
         }

@@ -1,4 +1,4 @@
-//! Any channel layout to stereo, normalised so that no input can clip.
+//! Any channel layout to stereo, normalised so that no input can clip; or some of its channels, as they are.
 //!
 //! Coefficients of ITU-R BS.775-3 table 2: centre and surrounds at −3 dB, no LFE; a mono centre stays at full level in
 //! both channels. Each row is scaled so that its coefficients sum to at most 1.
@@ -103,8 +103,7 @@ impl Matrix {
         for i in 0..samples {
             let (mut l, mut r) = (0.0f32, 0.0f32);
             for (c, row) in self.rows.iter().enumerate() {
-                let s = sample(c, i);
-                let s = if s.is_finite() { s.clamp(-1.5, 1.5) } else { 0.0 };
+                let s = sane(sample(c, i));
                 l += s * row[0];
                 r += s * row[1];
             }
@@ -112,6 +111,50 @@ impl Matrix {
             out.push(r);
         }
     }
+}
+
+/// One or two channels of a track, as they are: the separate sounds of a track that carries several languages side by side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Channels {
+    /// What is heard on the left, counted from 0 in the decoder's order ([`LAYOUTS`]).
+    pub left: u8,
+    /// What is heard on the right; the same for mono.
+    pub right: u8,
+}
+
+impl Channels {
+    /// One channel, heard at full level on both sides.
+    pub const fn mono(channel: u8) -> Channels {
+        Channels { left: channel, right: channel }
+    }
+
+    /// One channel or two, as a list names them; none for any other number.
+    pub fn of(list: &[u8]) -> Option<Channels> {
+        match *list {
+            [channel] => Some(Channels::mono(channel)),
+            [left, right] => Some(Channels { left, right }),
+            _ => None,
+        }
+    }
+
+    /// Whether a track of so many channels has them.
+    pub fn within(self, channels: usize) -> bool {
+        usize::from(self.left.max(self.right)) < channels
+    }
+
+    /// Adds `samples` frames as interleaved stereo to `out`, as [`Matrix::mix`] does.
+    pub fn pick(self, samples: usize, sample: impl Fn(usize, usize) -> f32, out: &mut Vec<f32>) {
+        out.reserve(samples * 2);
+        for i in 0..samples {
+            out.push(sane(sample(usize::from(self.left), i)));
+            out.push(sane(sample(usize::from(self.right), i)));
+        }
+    }
+}
+
+/// What is not a number is silence, and what garbage made huge is bounded.
+fn sane(sample: f32) -> f32 {
+    if sample.is_finite() { sample.clamp(-1.5, 1.5) } else { 0.0 }
 }
 
 #[cfg(test)]
@@ -146,6 +189,25 @@ mod tests {
         m.mix(1, |c, _| if c == 3 { 1.0 } else { 0.0 }, &mut out);
         assert!(out[0] == out[1] && (out[0] - 0.2929).abs() < 0.001, "{out:?}");
         assert_eq!(&out[2..], [0.0, 0.0]);
+    }
+
+    #[test]
+    fn channels_are_picked_as_they_are() {
+        let tracks = [0.25, -0.5, 0.75, f32::NAN];
+        let picked = |channels: Channels| {
+            let mut out = Vec::new();
+            channels.pick(1, |c, _| tracks[c], &mut out);
+            out
+        };
+        assert_eq!(picked(Channels::mono(0)), [0.25, 0.25]);
+        assert_eq!(picked(Channels::mono(1)), [-0.5, -0.5]);
+        assert_eq!(picked(Channels { left: 2, right: 3 }), [0.75, 0.0]);
+        assert_eq!(Channels::of(&[1]), Some(Channels::mono(1)));
+        assert_eq!(Channels::of(&[2, 3]), Some(Channels { left: 2, right: 3 }));
+        assert_eq!((Channels::of(&[]), Channels::of(&[0, 1, 2])), (None, None));
+        assert!(
+            Channels::mono(1).within(2) && !Channels::mono(1).within(1) && !Channels { left: 0, right: 3 }.within(3)
+        );
     }
 
     #[test]

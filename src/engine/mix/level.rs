@@ -3,6 +3,11 @@
 /// Silence in decibels.
 pub const FLOOR_DB: f32 = -120.0;
 
+/// A linear gain or level in dB, at least [`FLOOR_DB`].
+pub fn decibels(linear: f32) -> f32 {
+    if linear > 0.0 { (20.0 * linear.log10()).max(FLOOR_DB) } else { FLOOR_DB }
+}
+
 /// Collects what was heard since it was last read.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Meter {
@@ -24,8 +29,7 @@ impl Meter {
     /// Peak and RMS in dB relative to full scale (a sine at full scale has an RMS of −3 dB), and begins anew.
     pub fn take(&mut self) -> (f32, f32) {
         let rms = if self.samples == 0 { 0.0 } else { (self.squares / self.samples as f64).sqrt() as f32 };
-        let db = |v: f32| if v > 0.0 { (20.0 * v.log10()).max(FLOOR_DB) } else { FLOOR_DB };
-        let read = (db(self.peak), db(rms));
+        let read = (decibels(self.peak), decibels(rms));
         *self = Meter::default();
         read
     }

@@ -8,7 +8,7 @@
 //! **Bound.** [`TrackLine::new`]'s `capacity`; the oldest sound leaves first.
 
 use super::resample::{HALF, Sinc};
-use super::{BLOCK, Block, SILENCE};
+use super::{BLOCK, Block};
 use crate::media::grid::AUDIO_RATE;
 use crate::media::{Dur, Ts};
 use std::collections::VecDeque;
@@ -23,6 +23,11 @@ const STEADY_BLOCKS: u32 = 6;
 const STEADY: Dur = Dur::from_millis(6);
 /// Part of each block's deviation that moves the mapping: a time constant of about 30 blocks, 0.6 s of AAC.
 const FOLLOW: f64 = 1.0 / 30.0;
+/// Part of each block's deviation that moves the mapping's drift: critically damped with [`FOLLOW`], so that timestamps
+/// which rise steadily faster or slower than samples are followed without a lag.
+const FOLLOW_DRIFT: f64 = FOLLOW * FOLLOW / 4.0;
+/// The largest drift that is believed: what `select` slews and a crystal on top.
+const MOST_DRIFT: f64 = 0.001;
 /// How many output blocks a position error takes to be worked off.
 const SETTLE_BLOCKS: f64 = 8.0;
 /// The largest change of speed: 0.2 %, four cents of pitch, below what is heard.
@@ -44,6 +49,8 @@ pub struct TrackLine {
     first: i64,
     /// Event time of sample 0 in seconds after `epoch`.
     origin: f64,
+    /// By how much of a block's length `origin` moves with each block.
+    drift: f64,
     /// A whole point of the timeline near the line's start, to keep floats small.
     epoch: Ts,
     /// Where the next output sample is read, in samples since the line began; none before the first read.
@@ -70,6 +77,7 @@ impl TrackLine {
             samples: VecDeque::new(),
             first: 0,
             origin: 0.0,
+            drift: 0.0,
             epoch: Ts::ZERO,
             position: None,
             sounding: false,
@@ -109,6 +117,7 @@ impl TrackLine {
         self.first = 0;
         self.epoch = pts;
         self.origin = 0.0;
+        self.drift = 0.0;
         self.position = None;
     }
 
@@ -137,7 +146,9 @@ impl TrackLine {
         let new_run = std::mem::take(&mut self.splice) && off.abs() > 0.001;
         let splice = new_run || self.steady.unsigned_abs() >= STEADY_BLOCKS || (self.trimming && off < 0.0);
         if off.abs() <= JUMP.as_secs_f64() && !splice {
-            self.origin += off * FOLLOW;
+            let length = (stereo.len() / 2) as f64 / rate;
+            self.drift = (self.drift + off * FOLLOW_DRIFT / length).clamp(-MOST_DRIFT, MOST_DRIFT);
+            self.origin += off * FOLLOW + self.drift * length;
         } else if off > GAP_LIMIT.as_secs_f64() || off < -GAP_LIMIT.as_secs_f64() {
             self.begin(pts);
             fade_in = true;
@@ -198,7 +209,13 @@ impl TrackLine {
     /// The block of [`BLOCK`] samples at 48 kHz that begins at `at`, and whether any sound was in it. Blocks are read in
     /// order; what was read is forgotten.
     pub fn read(&mut self, at: Ts, out: &mut Block) -> bool {
-        *out = SILENCE;
+        self.read_into(at, out)
+    }
+
+    /// As [`TrackLine::read`], for a block of another length, at least twice a fade's.
+    pub fn read_into(&mut self, at: Ts, out: &mut [f32]) -> bool {
+        let frames = out.len() / 2;
+        out.fill(0.0);
         if self.samples.is_empty() {
             self.end_of_sound(out);
             return false;
@@ -213,14 +230,14 @@ impl TrackLine {
             start = target;
             error = 0.0;
         }
-        let correction = (error / (BLOCK as f64 * step * SETTLE_BLOCKS)).clamp(-SPEED_LIMIT, SPEED_LIMIT);
+        let correction = (error / (frames as f64 * step * SETTLE_BLOCKS)).clamp(-SPEED_LIMIT, SPEED_LIMIT);
         let speed = step * (1.0 + correction);
         // Positions whose window of samples is there, with a sample to spare on each side for rounding.
         let (low, high) = ((self.first + HALF as i64) as f64, (self.end() - HALF as i64 - 1) as f64);
         let begin = if start >= low { 0 } else { ((low - start) / speed).ceil() as usize };
         let until = if start >= high { 0 } else { ((high - start) / speed).ceil() as usize };
-        let (begin, until) = (begin.min(BLOCK), until.min(BLOCK));
-        self.position = Some(start + speed * BLOCK as f64);
+        let (begin, until) = (begin.min(frames), until.min(frames));
+        self.position = Some(start + speed * frames as f64);
         if begin >= until {
             self.end_of_sound(out);
             self.drop_read();
@@ -238,17 +255,17 @@ impl TrackLine {
         if !self.sounding || reseek || begin > 0 {
             fade(out, begin, until, |i| i);
         }
-        if until < BLOCK {
+        if until < frames {
             fade(out, begin, until, |i| until - begin - 1 - i);
         }
-        self.sounding = until == BLOCK;
-        self.last_read = [out[BLOCK * 2 - 2], out[BLOCK * 2 - 1]];
+        self.sounding = until == frames;
+        self.last_read = [out[frames * 2 - 2], out[frames * 2 - 1]];
         self.drop_read();
         true
     }
 
     /// Sound ended with the block before: the last sample fades, so that the step to silence does not click.
-    fn end_of_sound(&mut self, out: &mut Block) {
+    fn end_of_sound(&mut self, out: &mut [f32]) {
         if std::mem::take(&mut self.sounding) {
             for i in 0..FADE {
                 let gain = 1.0 - i as f32 / FADE as f32;
@@ -267,7 +284,7 @@ impl TrackLine {
 }
 
 /// Applies a ramp over the first [`FADE`] samples counted by `index` within `begin..until`.
-fn fade(out: &mut Block, begin: usize, until: usize, index: impl Fn(usize) -> usize) {
+fn fade(out: &mut [f32], begin: usize, until: usize, index: impl Fn(usize) -> usize) {
     for i in 0..until - begin {
         let n = index(i);
         if n < FADE {
@@ -280,6 +297,7 @@ fn fade(out: &mut Block, begin: usize, until: usize, index: impl Fn(usize) -> us
 
 #[cfg(test)]
 mod tests {
+    use super::super::SILENCE;
     use super::*;
 
     const START: i64 = 1_800_000_000;

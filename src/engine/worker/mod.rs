@@ -1,17 +1,24 @@
 //! The engine process, `boothcast engine`: everything that runs codecs.
 //!
 //! **Threads.** The main thread reads the socket (standard input) into the [`queue`]s of pictures and sound; [`video`] and
-//! [`sound`] do the work; one thread writes to the socket, one reports how things are. **Ends** when the socket closes,
+//! [`sound`] make the programme, [`realtime`] and [`room`] what the rooms hear and see; one thread writes to the socket,
+//! one to the rooms' socket (standard output), one reports how things are. **Ends** when the socket closes,
 //! when the daemon is silent, and, with a message on standard error, when a codec is beyond repair: the daemon starts
 //! another one.
 
 pub mod av;
+pub mod opus;
+pub mod out;
 pub mod queue;
+pub mod realtime;
+pub mod room;
 pub mod sandbox;
 pub mod slate;
 pub mod sound;
 pub mod stage;
+pub mod threads;
 pub mod video;
+pub mod voices;
 
 pub use video::PICTURES;
 
@@ -19,13 +26,16 @@ use super::EngineConfig;
 use super::protocol::{FromEngine, InPacket, Start, ToEngine, check_length};
 use crate::media::{Clock, Packet, Track};
 use bytes::Bytes;
+use out::RoomQueue;
 use queue::{Item, PacketQueue};
+use realtime::{Inbox, RoomItem};
+use room::RoomInput;
 use stage::Shared;
 use std::io::{BufReader, BufWriter, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -80,9 +90,16 @@ pub fn main() -> i32 {
             return 2;
         }
     };
+    let rooms = match std::io::stdout().as_fd().try_clone_to_owned().map(UnixStream::from) {
+        Ok(rooms) if rooms.peer_addr().is_ok() => rooms,
+        _ => {
+            eprintln!("boothcast engine is started by boothcast serve: standard output is not its socket");
+            return 2;
+        }
+    };
     let mut read = BufReader::with_capacity(256 << 10, socket);
     match receive(&mut read) {
-        Ok(ToEngine::Start(start)) => match run(*start, read, write) {
+        Ok(ToEngine::Start(start)) => match run(*start, read, write, rooms) {
             Ok(()) => 0,
             Err(e) => {
                 eprintln!("{e}");
@@ -94,25 +111,29 @@ pub fn main() -> i32 {
     }
 }
 
-fn run(start: Start, mut read: impl Read, write: UnixStream) -> Result<(), String> {
+fn run(start: Start, mut read: impl Read, write: UnixStream, rooms: UnixStream) -> Result<(), String> {
     let hardware = start.config.video.iter().any(|v| v.encoder != "libx264");
     // Else libav writes everything to standard error while the encoders open; what fails there comes back as an error.
     av::set_log(|_| {});
-    let missing = sandbox::enter(&start.config.limits, hardware);
+    let mut missing = sandbox::enter(&start.config.limits, hardware);
     let (out, messages) = sync_channel(OUT_MESSAGES);
-    video::spawn("write", move || write_all(write, &messages))?;
+    threads::spawn_prompt("write", move || write_all(write, &messages))?;
     let clock = start.clock();
     let heard = Arc::new(AtomicI64::new(clock.now().flicks()));
     let pipeline = Pipeline::start(&start, out)?;
     let shared = pipeline.shared.clone();
+    let room = shared.clone();
+    threads::spawn_prompt("write rooms", move || write_rooms(rooms, &room.room))?;
+    // This thread takes in the voices; the encoders, which would inherit it, are open by now.
+    missing.extend(threads::hurry().err());
     if !missing.is_empty() {
         shared.log(false, format!("the engine process runs without: {}", missing.join("; ")));
     }
     log_libav(&shared);
     let (reporter, last) = (shared, heard.clone());
-    video::spawn("report", move || {
+    threads::spawn("report", move || {
         loop {
-            reporter.try_send(FromEngine::Report(reporter.report()));
+            reporter.try_send(FromEngine::Report(Box::new(reporter.report())));
             std::thread::sleep(REPORT);
             let silence = clock.now() - crate::media::Ts::from_flicks(last.load(Ordering::Relaxed));
             if silence > DAEMON_SILENCE {
@@ -146,18 +167,31 @@ fn log_libav(shared: &Arc<Shared>) {
     });
 }
 
+fn put(socket: &mut impl Write, message: &FromEngine) -> std::io::Result<()> {
+    let frame = message.encode();
+    socket.write_all(&frame.head)?;
+    socket.write_all(&frame.tail)
+}
+
 fn write_all(socket: UnixStream, messages: &Receiver<FromEngine>) {
     let mut socket = BufWriter::with_capacity(256 << 10, socket);
-    fn put(socket: &mut impl Write, message: &FromEngine) -> std::io::Result<()> {
-        let frame = message.encode();
-        socket.write_all(&frame.head)?;
-        socket.write_all(&frame.tail)
-    }
     while let Ok(message) = messages.recv() {
         let mut written = put(&mut socket, &message);
         while let Ok(message) = messages.try_recv() {
             written = written.and_then(|()| put(&mut socket, &message));
         }
+        if written.and_then(|()| socket.flush()).is_err() {
+            vanish();
+        }
+    }
+}
+
+fn write_rooms(socket: UnixStream, queue: &RoomQueue) -> ! {
+    let mut socket = BufWriter::with_capacity(64 << 10, socket);
+    let mut messages = Vec::new();
+    loop {
+        queue.take(&mut messages);
+        let written = messages.drain(..).try_for_each(|m| put(&mut socket, &m));
         if written.and_then(|()| socket.flush()).is_err() {
             vanish();
         }
@@ -170,6 +204,15 @@ pub struct Pipeline {
     sound: Arc<PacketQueue>,
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
+    /// Where there are rooms, in paced runs.
+    rooms: Option<Rooms>,
+    live: AtomicBool,
+}
+
+/// The ways into what rooms see and hear.
+struct Rooms {
+    sound: Arc<Inbox>,
+    video: Arc<RoomInput>,
 }
 
 impl Pipeline {
@@ -183,7 +226,17 @@ impl Pipeline {
         let sound_input = Arc::new(PacketQueue::new(start.paced, false));
         let mut threads = video::start(start, &video_input, &shared)?;
         threads.extend(sound::start(start, &sound_input, &shared)?);
-        Ok(Pipeline { video: video_input, sound: sound_input, shared, threads })
+        let rooms = match start.config.room.as_ref().filter(|_| start.paced) {
+            Some(room) => {
+                let rooms = Rooms { sound: Arc::default(), video: Arc::default() };
+                threads.push(realtime::start(start, room, &rooms.sound, &shared)?);
+                threads.push(room::start(start, room, &rooms.video, &shared)?);
+                Some(rooms)
+            }
+            None => None,
+        };
+        let live = AtomicBool::new(false);
+        Ok(Pipeline { video: video_input, sound: sound_input, shared, threads, rooms, live })
     }
 
     fn push(&self, video: bool, item: Item) {
@@ -193,12 +246,65 @@ impl Pipeline {
         }
     }
 
+    fn push_room(&self, item: RoomItem) {
+        if let Some(rooms) = &self.rooms
+            && !rooms.sound.push(item)
+        {
+            self.shared.room_dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// A packet of the programme.
+    fn packet(&self, packet: InPacket) {
+        let video = packet.track.audio_index().is_none();
+        match &self.rooms {
+            // What is kept for the programme's restart is past for the rooms, but for the picture's GOP.
+            Some(rooms) if video => rooms.video.packet(&packet),
+            Some(_) if self.live.load(Ordering::Relaxed) => {
+                self.push_room(RoomItem::Packet(packet.clone(), self.shared.clock().now()));
+            }
+            _ => {}
+        }
+        self.push(video, Item::Packet(packet));
+    }
+
     /// Takes one message; in unpaced runs waits for room.
     pub fn take(&self, message: ToEngine) {
         match message {
-            ToEngine::Track(track) => self.push(track.is_video(), Item::Track(Arc::new(track))),
-            ToEngine::Packet(packet) => self.push(packet.track.audio_index().is_none(), Item::Packet(packet)),
+            ToEngine::Track(track) => {
+                let (video, track) = (track.is_video(), Arc::new(track));
+                match &self.rooms {
+                    Some(rooms) if video => rooms.video.track(track.clone()),
+                    _ => self.push_room(RoomItem::Track(track.clone())),
+                }
+                self.push(video, Item::Track(track));
+            }
+            ToEngine::Packet(packet) => self.packet(packet),
+            ToEngine::Voice(packet) => {
+                self.push_room(RoomItem::Voice(packet.clone()));
+                self.push(false, Item::Voice(packet));
+            }
+            ToEngine::Plan(plan) => {
+                self.push_room(RoomItem::Plan(plan.clone()));
+                self.push(false, Item::Plan(plan));
+            }
+            ToEngine::Audio { specs, first } => {
+                self.push_room(RoomItem::Audio(specs.clone()));
+                self.push(false, Item::Audio(specs, first));
+            }
+            ToEngine::Rooms(wanted) => {
+                if let Some(rooms) = &self.rooms {
+                    rooms.video.set_on(wanted.video);
+                }
+                self.push_room(RoomItem::Wanted(wanted.realtime));
+            }
+            ToEngine::KeyFrame => {
+                if let Some(rooms) = &self.rooms {
+                    rooms.video.key();
+                }
+            }
             ToEngine::Live => {
+                self.live.store(true, Ordering::Relaxed);
                 self.video.set_live();
                 self.sound.set_live();
             }
@@ -242,7 +348,7 @@ pub fn transcode(
     pipeline.take(ToEngine::Live);
     // Feeding waits for the codecs and the codecs for `on`, so it has a thread of its own.
     let packets: Vec<Packet> = packets.collect();
-    video::spawn("feed", move || {
+    threads::spawn("feed", move || {
         let mut known: Vec<Arc<Track>> = Vec::new();
         for packet in &packets {
             let slot = known.iter_mut().find(|t| t.id == packet.track.id);
@@ -258,7 +364,7 @@ pub fn transcode(
         pipeline.take(ToEngine::End);
         let shared = pipeline.shared.clone();
         pipeline.join();
-        shared.send(FromEngine::Report(shared.report()));
+        shared.send(FromEngine::Report(Box::new(shared.report())));
     })?;
     for message in messages {
         on(message);

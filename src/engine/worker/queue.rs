@@ -1,7 +1,8 @@
 //! The queues between the worker's threads, each with its bound and what it drops.
 
-use crate::engine::protocol::InPacket;
-use crate::media::Track;
+use crate::engine::AudioSpec;
+use crate::engine::protocol::{InPacket, TimedPlan};
+use crate::media::{Track, TrackId, Ts, VoicePacket};
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -25,6 +26,23 @@ pub enum Item {
     Track(Arc<Track>),
     /// An access unit.
     Packet(InPacket),
+    /// A voice's packet.
+    Voice(VoicePacket),
+    /// What to mix.
+    Plan(TimedPlan),
+    /// Other sound renditions, and where new ones begin.
+    Audio(Vec<AudioSpec>, Vec<(TrackId, i64)>),
+}
+
+impl Item {
+    /// The payload of what may be dropped.
+    fn payload(&self) -> Option<usize> {
+        match self {
+            Item::Packet(packet) => Some(packet.data.len()),
+            Item::Voice(packet) => Some(packet.data.len()),
+            Item::Track(_) | Item::Plan(_) | Item::Audio(..) => None,
+        }
+    }
 }
 
 /// What a reader finds.
@@ -47,6 +65,8 @@ struct Input {
     live: bool,
     ended: bool,
     seek_key: bool,
+    /// The newest run of pictures, and where it begins to be shown.
+    run: Option<(u32, Ts)>,
 }
 
 /// Encoded input. When it is full a paced reader has stopped reading: all is dropped up to the next key frame. An unpaced
@@ -69,28 +89,62 @@ impl PacketQueue {
     pub fn push(&self, item: Item) -> bool {
         let mut input = lock(&self.input);
         let mut whole = true;
-        if let Item::Packet(packet) = &item {
+        if let Some(size) = item.payload() {
             while !self.paced && (input.bytes > INPUT_BYTES / 8 || input.packets >= 256) {
                 input = self.changed.wait(input).unwrap_or_else(PoisonError::into_inner);
             }
-            if input.bytes + packet.data.len() > INPUT_BYTES || input.packets >= INPUT_UNITS {
-                input.items.retain(|i| matches!(i, Item::Track(_)));
+            if input.bytes + size > INPUT_BYTES || input.packets >= INPUT_UNITS {
+                input.items.retain(|i| i.payload().is_none());
                 input.bytes = 0;
                 input.packets = 0;
                 input.seek_key = self.video;
                 whole = false;
             }
-            if input.seek_key && !packet.key {
+            if input.seek_key && !matches!(&item, Item::Packet(p) if p.key) {
                 return false;
             }
             input.seek_key = false;
-            input.bytes += packet.data.len();
+            input.bytes += size;
             input.packets += 1;
+        }
+        if let Item::Packet(packet) = &item
+            && packet.track == TrackId::VIDEO
+            && !packet.decode_only
+        {
+            input.run = match input.run {
+                Some((epoch, from)) if epoch == packet.epoch => Some((epoch, from.min(packet.pts))),
+                _ => Some((packet.epoch, packet.pts)),
+            };
         }
         input.items.push_back(item);
         drop(input);
         self.changed.notify_all();
         whole
+    }
+
+    /// The reader is too far behind: what waits before the newest key frame goes, or, where none waits, all up to the next
+    /// one. Formats stay. Returns how many access units went.
+    pub fn skip_to_key(&self) -> usize {
+        let mut input = lock(&self.input);
+        let newest = input.items.iter().rposition(|i| matches!(i, Item::Packet(p) if p.key));
+        let from = newest.unwrap_or(input.items.len());
+        let before = input.packets;
+        for (place, item) in std::mem::take(&mut input.items).into_iter().enumerate() {
+            match &item {
+                Item::Packet(packet) if place < from => {
+                    input.bytes -= packet.data.len();
+                    input.packets -= 1;
+                }
+                _ => input.items.push_back(item),
+            }
+        }
+        input.seek_key = newest.is_none() && self.video;
+        before - input.packets
+    }
+
+    /// The newest run of pictures that came in, by its epoch, and the first instant that it shows.
+    pub fn newest_run(&self) -> Option<(u32, Ts)> {
+        lock(&self.input).run
     }
 
     /// Output may begin.
@@ -121,8 +175,8 @@ impl PacketQueue {
         let mut input = lock(&self.input);
         loop {
             if let Some(item) = input.items.pop_front() {
-                if let Item::Packet(packet) = &item {
-                    input.bytes -= packet.data.len();
+                if let Some(size) = item.payload() {
+                    input.bytes -= size;
                     input.packets -= 1;
                 }
                 drop(input);
@@ -159,6 +213,8 @@ pub struct Job<P> {
     pub slot: i64,
     /// What it shows; none: the same as the slot before.
     pub picture: Option<P>,
+    /// Nothing on its way may be dropped: stages wait for each other (unpaced runs, and what a restart makes up for).
+    pub wait: bool,
 }
 
 struct Jobs<P> {
@@ -182,14 +238,14 @@ impl<P> SlotQueue<P> {
         SlotQueue { jobs: Mutex::new(jobs), changed: Condvar::new(), capacity }
     }
 
-    /// Appends and drops a picture when needed; returns how many were dropped. `wait`: waits for room instead.
+    /// Appends and drops a picture when needed; returns how many were dropped. Waits for room instead when the slot says so.
     ///
     /// # Errors
     /// When the reader is so far behind that it must be taken for hung.
-    pub fn push(&self, job: Job<P>, wait: bool) -> Result<u64, Stalled> {
+    pub fn push(&self, job: Job<P>) -> Result<u64, Stalled> {
         let mut q = lock(&self.jobs);
         let full = |q: &Jobs<P>| q.pictures >= self.capacity || q.jobs.len() >= MAX_SLOTS / 2;
-        while wait && full(&q) && !q.closed {
+        while job.wait && full(&q) && !q.closed {
             q = self.changed.wait(q).unwrap_or_else(PoisonError::into_inner);
         }
         if q.jobs.len() >= MAX_SLOTS {
@@ -245,10 +301,39 @@ mod tests {
     use crate::media::{TrackId, Ts};
     use bytes::Bytes;
 
+    fn unit(n: i64, key: bool, size: usize) -> Item {
+        let (track, at, data) = (TrackId::VIDEO, Ts::from_millis(n * 40), Bytes::from(vec![0; size]));
+        Item::Packet(InPacket { track, epoch: 0, dts: at, pts: at, key, decode_only: false, data })
+    }
+
+    fn numbers(queue: &PacketQueue) -> Vec<i64> {
+        let next = || match queue.pop(Some(Duration::ZERO)) {
+            Popped::Item(Item::Packet(p)) => Some(p.pts.as_millis() / 40),
+            _ => None,
+        };
+        std::iter::from_fn(next).collect()
+    }
+
+    #[test]
+    fn a_reader_that_is_far_behind_goes_on_at_the_newest_key_frame() {
+        let queue = PacketQueue::new(true, true);
+        for n in 0..10 {
+            assert!(queue.push(unit(n, n % 4 == 0, 1)));
+        }
+        assert_eq!(queue.skip_to_key(), 8);
+        assert_eq!(numbers(&queue), [8, 9]);
+        assert!(queue.push(unit(10, false, 1)));
+        assert_eq!(queue.skip_to_key(), 1, "no key frame waits");
+        assert!(!queue.push(unit(11, false, 1)));
+        assert!(queue.push(unit(12, true, 1)));
+        assert_eq!(numbers(&queue), [12]);
+    }
+
     #[test]
     fn a_slow_encoder_loses_pictures_but_no_slot() {
         let q = SlotQueue::new(3);
-        let dropped: u64 = (0..10).map(|slot| q.push(Job { slot, picture: Some(slot) }, false).expect("room")).sum();
+        let dropped: u64 =
+            (0..10).map(|slot| q.push(Job { slot, picture: Some(slot), wait: false }).expect("room")).sum();
         assert_eq!(dropped, 7);
         q.close();
         let jobs: Vec<_> = std::iter::from_fn(|| q.pop()).collect();
@@ -257,32 +342,35 @@ mod tests {
     }
 
     #[test]
+    fn what_is_made_up_for_loses_no_picture() {
+        let q = Arc::new(SlotQueue::new(3));
+        let reader = std::thread::spawn({
+            let q = q.clone();
+            move || std::iter::from_fn(|| q.pop()).map(|j| j.picture).collect::<Vec<_>>()
+        });
+        let dropped: u64 =
+            (0..100).map(|slot| q.push(Job { slot, picture: Some(slot), wait: true }).expect("room")).sum();
+        q.close();
+        assert_eq!(dropped, 0);
+        assert_eq!(reader.join().expect("no panic"), (0..100).map(Some).collect::<Vec<_>>());
+    }
+
+    #[test]
     fn an_encoder_that_takes_nothing_is_noticed() {
         let q = SlotQueue::<u8>::new(2);
-        let stalled = (0..10_000).any(|slot| q.push(Job { slot, picture: None }, false).is_err());
+        let stalled = (0..10_000).any(|slot| q.push(Job { slot, picture: None, wait: false }).is_err());
         assert!(stalled);
     }
 
     #[test]
     fn a_full_input_is_dropped_up_to_a_key_frame() {
         let q = PacketQueue::new(true, true);
-        let packet = |key, size| {
-            Item::Packet(InPacket {
-                track: TrackId::VIDEO,
-                epoch: 0,
-                dts: Ts::ZERO,
-                pts: Ts::ZERO,
-                key,
-                decode_only: false,
-                data: Bytes::from(vec![0; size]),
-            })
-        };
-        assert!(q.push(packet(true, 10)));
-        for _ in 0..8 {
-            q.push(packet(false, 8 << 20));
+        assert!(q.push(unit(0, true, 10)));
+        for n in 1..9 {
+            q.push(unit(n, false, 8 << 20));
         }
-        assert!(!q.push(packet(false, 10)));
-        assert!(q.push(packet(true, 77)));
+        assert!(!q.push(unit(9, false, 10)));
+        assert!(q.push(unit(10, true, 77)));
         match q.pop(Some(Duration::ZERO)) {
             Popped::Item(Item::Packet(p)) => assert!(p.key && p.data.len() == 77),
             other => panic!("{other:?}"),

@@ -1,6 +1,6 @@
 //! The picture that stands where there is no input: the event's image, or a card made here.
 
-use super::av::{Fit, Frame, decode_still, paint};
+use super::av::{Fit, Frame, Shown, decode_still, paint};
 use crate::engine::SlateConfig;
 
 /// Glyph columns, five per character from space to `Z`, least significant bit on top: the 5 × 7 dot matrix of
@@ -74,7 +74,7 @@ fn ycbcr([r, g, b]: [u8; 3]) -> [u8; 3] {
 /// The slate at this size. A file that is not a picture is reported and the card takes its place.
 pub fn make(config: &SlateConfig, width: usize, height: usize, complain: impl Fn(String)) -> Frame {
     if let Some(file) = &config.picture {
-        match decode_still(file).and_then(|still| Fit::new(width, height).apply(&still)) {
+        match decode_still(file).and_then(|still| Fit::new(width, height).apply(&Shown::square(still))) {
             Ok(frame) => return frame,
             Err(e) => complain(format!("the slate's picture cannot be used: {e}")),
         }

@@ -1,8 +1,11 @@
-//! What the worker's threads share: the way out, counters, and who is busy since when.
+//! What the worker's threads share: the ways out, counters, what the mixes know of each other, and who is busy since when.
 
-use crate::engine::Level;
+use super::out::RoomQueue;
+use crate::engine::mix::loudness::Measured;
 use crate::engine::protocol::{FromEngine, Report};
-use crate::media::{Clock, Dur, SystemClock, Ts};
+use crate::engine::{Level, MixCpu, OutputLevel, SoundSource};
+use crate::media::{Clock, Content, Dur, SystemClock, Ts, VoiceId, VoiceReport};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -42,9 +45,63 @@ impl Stage {
     }
 }
 
+/// CPU time of the calling thread.
+fn thread_time() -> f64 {
+    let t = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    t.tv_sec as f64 + t.tv_nsec as f64 / 1e9
+}
+
+/// Splits a thread's CPU time among what it does.
+#[derive(Debug, Default)]
+pub struct CpuTimer {
+    last: f64,
+}
+
+impl CpuTimer {
+    /// Seconds of this thread's CPU time since the last call.
+    pub fn lap(&mut self) -> f64 {
+        let now = thread_time();
+        now - std::mem::replace(&mut self.last, now)
+    }
+}
+
+/// What one of the two mixes reports.
+#[derive(Debug, Default)]
+pub struct MixState {
+    /// What leaves.
+    pub levels: Vec<OutputLevel>,
+    /// What it costs.
+    pub cpu: MixCpu,
+}
+
+/// What the mixes report and know of each other.
+#[derive(Debug, Default)]
+pub struct SoundState {
+    /// The programme mix.
+    pub programme: MixState,
+    /// The realtime mix.
+    pub realtime: MixState,
+    /// Voices over the last second.
+    pub voices: Vec<(VoiceId, VoiceReport)>,
+    /// What waits in the realtime mix, ms.
+    pub delays: BTreeMap<VoiceId, f32>,
+    /// Loudness of voices, measured by the programme mix for both.
+    pub loudness: BTreeMap<VoiceId, Measured>,
+    /// Loudness of the contribution's tracks, likewise.
+    pub floors: BTreeMap<SoundSource, f32>,
+}
+
 /// See the module.
 pub struct Shared {
     out: SyncSender<FromEngine>,
+    /// The way out of what the rooms get.
+    pub room: RoomQueue,
+    /// Held to copy a few numbers, never while working.
+    pub sound: Mutex<SoundState>,
+    /// See [`Report`].
+    pub mixes_late: AtomicU64,
+    /// See [`Report`].
+    pub room_dropped: AtomicU64,
     clock: SystemClock,
     stages: Mutex<Vec<Arc<Stage>>>,
     /// Loudness of the contribution's tracks, as last measured.
@@ -55,6 +112,8 @@ pub struct Shared {
     pub audio_input: AtomicBool,
     /// See [`Report`].
     pub slate: AtomicBool,
+    /// See [`Report`]; held to set or copy it.
+    content: Mutex<Content>,
     /// See [`Report`].
     pub repeated: AtomicU64,
     /// See [`Report`].
@@ -70,12 +129,17 @@ impl Shared {
     pub fn new(out: SyncSender<FromEngine>, clock: SystemClock) -> Shared {
         Shared {
             out,
+            room: RoomQueue::default(),
+            sound: Mutex::default(),
+            mixes_late: AtomicU64::default(),
+            room_dropped: AtomicU64::default(),
             clock,
             stages: Mutex::default(),
             levels: Mutex::default(),
             video_input: AtomicBool::default(),
             audio_input: AtomicBool::default(),
             slate: AtomicBool::default(),
+            content: Mutex::default(),
             repeated: AtomicU64::default(),
             dropped: AtomicU64::default(),
             overload: AtomicU64::default(),
@@ -100,9 +164,19 @@ impl Shared {
         stage
     }
 
+    /// Notes what was measured of the programme's content.
+    pub fn set_content(&self, set: impl FnOnce(&mut Content)) {
+        set(&mut self.content.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
     /// To the daemon; waits while it takes nothing. When it is gone the process is about to end.
     pub fn send(&self, message: FromEngine) {
         let _ = self.out.send(message);
+    }
+
+    /// To the rooms; never waits.
+    pub fn send_room(&self, message: FromEngine) {
+        self.room_dropped.fetch_add(self.room.push(message), Ordering::Relaxed);
     }
 
     /// To the daemon if there is room.
@@ -130,12 +204,25 @@ impl Shared {
             })
             .max_by_key(|b| b.0);
         let (busy, name) = busy.map_or((Dur::ZERO, ""), |(d, n)| (d, n));
+        let sound = self.sound.lock().unwrap_or_else(PoisonError::into_inner);
+        let (programme, realtime) = (&sound.programme, &sound.realtime);
+        let delay_ms = |id: &VoiceId| sound.delays.get(id).copied().unwrap_or(0.0);
         Report {
+            voices: sound.voices.iter().map(|(id, v)| (*id, VoiceReport { delay_ms: delay_ms(id), ..*v })).collect(),
+            outputs: programme.levels.iter().chain(&realtime.levels).copied().collect(),
+            mix_cpu: MixCpu {
+                floor: programme.cpu.floor + realtime.cpu.floor,
+                voices: programme.cpu.voices + realtime.cpu.voices,
+                outputs: programme.cpu.outputs.iter().chain(&realtime.cpu.outputs).copied().collect(),
+            },
+            mixes_late: self.mixes_late.load(Ordering::Relaxed),
+            room_dropped: self.room_dropped.load(Ordering::Relaxed),
             busy_ms: busy.as_millis().clamp(0, i64::from(u32::MAX)) as u32,
             busy_stage: name.to_owned(),
             video_input: self.video_input.load(Ordering::Relaxed),
             audio_input: self.audio_input.load(Ordering::Relaxed),
             slate: self.slate.load(Ordering::Relaxed),
+            content: *self.content.lock().unwrap_or_else(PoisonError::into_inner),
             repeated: self.repeated.load(Ordering::Relaxed),
             dropped: self.dropped.load(Ordering::Relaxed),
             overload: self.overload.load(Ordering::Relaxed),

@@ -2,15 +2,20 @@
 //!
 //! **Data flow.** [`PacketQueue`] → decoder thread (which picture fills which slot) → [`SlotQueue`] → scaler thread
 //! (cascade from the largest rung down) → a [`SlotQueue`] per rung → encoder threads → the daemon.
-//! **Bounds.** Two decoded pictures beside the decoder's own; [`PICTURES`] before each stage. While slots missed by a
-//! restart are made up for, stages wait for each other instead of dropping.
+//! **Bounds.** Two decoded pictures beside the decoder's own; [`PICTURES`] before each stage.
+//! **When the machine is too slow** stages wait for each other until output is [`LATE`] behind its time, which players
+//! bear; from there on pictures that an encoder has no time for become repeats, a decoder that is [`SKIP_AFTER`] behind
+//! goes on at the newest key frame, and an encoder that is [`GIVE_UP_AFTER`] behind at the next segment. While slots
+//! missed by a restart are made up for, only the last of these holds.
 
-use super::av::{Encoded, Fit, Frame, JpegEncoder, Picture, PictureDecoder, PictureEncoder};
+use super::av::{Encoded, Fit, Frame, JpegEncoder, Picture, PictureDecoder, PictureEncoder, Shown, sample};
 use super::queue::{Item, Job, PacketQueue, Popped, SlotQueue};
 use super::slate;
 use super::stage::{Shared, Stage};
+use super::threads::spawn;
+use crate::engine::content::{PictureWatch, Samples};
 use crate::engine::protocol::{FromEngine, Start};
-use crate::engine::schedule::{self, Candidate, Choice, DECODE_LEAD};
+use crate::engine::schedule::{self, Cadence, Candidate, Choice, DECODE_LEAD};
 use crate::engine::{RungSpec, SlateConfig};
 use crate::media::{Clock, Dur, Grid, SystemClock, Track, Ts};
 use std::collections::VecDeque;
@@ -29,6 +34,12 @@ const AHEAD: Dur = Dur::from_secs(3);
 const INPUT_LIVE: Dur = Dur::from_secs(1);
 /// Output that lags less than this behind its time has caught up.
 const CAUGHT_UP: Dur = Dur::from_millis(100);
+/// Output may lag by this much before pictures are given up: a busy moment of the machine, within the hold-back of players.
+const LATE: Dur = Dur::from_secs(1);
+/// A decoder that lags by more than this will not catch up by decoding.
+const SKIP_AFTER: Dur = Dur::from_secs(2);
+/// Beyond what a restart makes up for ([`schedule::CATCH_UP`]) and the time that it takes, nothing is made up for.
+const GIVE_UP_AFTER: Dur = Dur::from_secs(5);
 /// Width of the preview, at most.
 const PREVIEW_WIDTH: usize = 480;
 
@@ -59,7 +70,10 @@ pub fn start(start: &Start, input: &Arc<PacketQueue>, shared: &Arc<Shared>) -> R
             stage: shared.stage(&format!("encode {}", rung.name)),
             jobs: queue.clone(),
             shared: shared.clone(),
+            clock: start.clock(),
             grid,
+            delay: config.delay,
+            paced: start.paced,
             encoder,
             rung: rung.clone(),
         };
@@ -74,7 +88,6 @@ pub fn start(start: &Start, input: &Arc<PacketQueue>, shared: &Arc<Shared>) -> R
         preview_every: i64::from(grid.fps()),
         stage: shared.stage("scale"),
         shared: shared.clone(),
-        paced: start.paced,
     };
     threads.push(spawn("scale", move || scaling.run())?);
 
@@ -94,18 +107,16 @@ pub fn start(start: &Start, input: &Arc<PacketQueue>, shared: &Arc<Shared>) -> R
         ready: VecDeque::new(),
         earlier: None,
         later: None,
+        cadence: Cadence::default(),
         first,
         showing_slate: false,
+        watch: PictureWatch::default(),
+        samples: Samples::default(),
         catching_up: true,
         ended: false,
     };
     threads.push(spawn("decode", move || decoding.run())?);
     Ok(threads)
-}
-
-/// A named thread; the name is what the daemon's log shows when it hangs.
-pub fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, String> {
-    std::thread::Builder::new().name(name.to_owned()).spawn(run).map_err(|e| format!("thread {name}: {e}"))
 }
 
 /// A rung's encoder; a hardware encoder that is not there is replaced by the software one, and said so.
@@ -123,6 +134,12 @@ fn open(rung: &RungSpec, grid: Grid, shared: &Shared) -> Result<PictureEncoder, 
 
 // ---- decoding and slots ----
 
+/// A picture and the run of the input that it belongs to.
+struct Decoded {
+    picture: Picture,
+    epoch: Option<u32>,
+}
+
 struct Held {
     picture: Picture,
     fresh: bool,
@@ -130,7 +147,7 @@ struct Held {
 
 struct Decoding {
     input: Arc<PacketQueue>,
-    out: Arc<SlotQueue<Frame>>,
+    out: Arc<SlotQueue<Shown>>,
     shared: Arc<Shared>,
     stage: Arc<Stage>,
     clock: SystemClock,
@@ -142,11 +159,15 @@ struct Decoding {
     decoder: Option<PictureDecoder>,
     epoch: Option<u32>,
     /// Decoded, not yet looked at: more than one only at the end of a run of the input.
-    ready: VecDeque<Picture>,
+    ready: VecDeque<Decoded>,
     earlier: Option<Held>,
-    later: Option<Picture>,
+    later: Option<Decoded>,
+    cadence: Cadence,
     first: i64,
     showing_slate: bool,
+    watch: PictureWatch,
+    /// Of the picture that is looked at.
+    samples: Samples,
     catching_up: bool,
     ended: bool,
 }
@@ -163,16 +184,18 @@ impl Decoding {
                 self.sleep_until(due - DECODE_LEAD);
             }
             let at = self.grid.frame_start(slot);
+            self.keep_up(due);
             self.find(at, due);
             if self.ended && self.later.is_none() && self.earlier.as_ref().is_none_or(|e| !e.fresh) {
                 break;
             }
             let picture = self.fill(at, &slate);
-            if self.catching_up && self.clock.now() - due < CAUGHT_UP {
+            let lag = self.clock.now() - due;
+            if !(CAUGHT_UP..GIVE_UP_AFTER).contains(&lag) {
                 self.catching_up = false;
             }
-            let wait = !self.paced || self.catching_up;
-            match self.out.push(Job { slot, picture }, wait) {
+            let wait = !self.paced || self.catching_up || lag < LATE;
+            match self.out.push(Job { slot, picture, wait }) {
                 Ok(dropped) => self.shared.overload.fetch_add(dropped, Ordering::Relaxed),
                 Err(stalled) => super::die(&stalled.to_string()),
             };
@@ -188,14 +211,30 @@ impl Decoding {
         }
     }
 
+    /// Gives up what is too late to be decoded.
+    fn keep_up(&mut self, due: Ts) {
+        if !self.paced || self.catching_up || self.clock.now() - due <= SKIP_AFTER {
+            return;
+        }
+        let skipped = self.input.skip_to_key();
+        if skipped > 0 {
+            self.shared.overload.fetch_add(skipped as u64, Ordering::Relaxed);
+            let stage = self.stage.clone();
+            stage.work(|| self.drain());
+            self.ready.clear();
+            self.later = None;
+        }
+    }
+
     /// Decodes until the first picture at or after `at` is there, or `due` has come.
     fn find(&mut self, at: Ts, due: Ts) {
         loop {
             match &self.later {
-                Some(later) if later.pts >= at => return,
+                Some(later) if self.is_replaced(later) => self.later = None,
+                Some(later) if later.picture.pts >= at => return,
                 Some(_) => {
-                    let picture = self.later.take();
-                    self.set_earlier(picture.map(|picture| Held { picture, fresh: true }));
+                    let later = self.later.take();
+                    self.set_earlier(later.map(|later| Held { picture: later.picture, fresh: true }));
                 }
                 None => match self.next_picture(due) {
                     Some(picture) => self.later = Some(picture),
@@ -213,7 +252,15 @@ impl Decoding {
         }
     }
 
-    fn next_picture(&mut self, due: Ts) -> Option<Picture> {
+    /// Whether a newer run shows this instant: one that broke off may have had pictures after those that it owed.
+    fn is_replaced(&self, decoded: &Decoded) -> bool {
+        let newest = self.input.newest_run();
+        newest.is_some_and(|(run, from)| {
+            decoded.epoch.is_some_and(|epoch| epoch != run) && decoded.picture.pts >= from - self.grid.frame() / 2
+        })
+    }
+
+    fn next_picture(&mut self, due: Ts) -> Option<Decoded> {
         loop {
             if let Some(picture) = self.ready.pop_front() {
                 return Some(picture);
@@ -235,6 +282,7 @@ impl Decoding {
     fn take(&mut self, item: Item) {
         let stage = self.stage.clone();
         match item {
+            Item::Voice(_) | Item::Plan(_) | Item::Audio(..) => {}
             Item::Track(track) => stage.work(|| self.set_track(&track)),
             Item::Packet(packet) => {
                 if packet.key && self.epoch.is_some_and(|e| e != packet.epoch) {
@@ -250,7 +298,7 @@ impl Decoding {
                     let mut failed = pushed.is_err();
                     loop {
                         match decoder.take() {
-                            Ok(Some(picture)) => self.ready.push_back(picture),
+                            Ok(Some(picture)) => self.ready.push_back(Decoded { picture, epoch: self.epoch }),
                             Ok(None) => break,
                             Err(_) => {
                                 failed = true;
@@ -284,7 +332,9 @@ impl Decoding {
     fn drain(&mut self) {
         if let Some(decoder) = &mut self.decoder {
             match decoder.drain() {
-                Ok(pictures) => self.ready.extend(pictures),
+                Ok(pictures) => {
+                    self.ready.extend(pictures.into_iter().map(|picture| Decoded { picture, epoch: self.epoch }));
+                }
                 Err(e) => {
                     self.shared.log(true, format!("the decoder could not begin anew: {e}"));
                     self.decoder = None;
@@ -294,35 +344,43 @@ impl Decoding {
     }
 
     /// What the slot at `at` shows; none: the same as the slot before.
-    fn fill(&mut self, at: Ts, slate: &Frame) -> Option<Frame> {
+    fn fill(&mut self, at: Ts, slate: &Frame) -> Option<Shown> {
         let candidate = self.earlier.as_ref().map(|h| Candidate { pts: h.picture.pts, fresh: h.fresh });
         let take_later = match &self.later {
             // Before anything was shown the first picture stands in for those before it, rather than the slate.
             Some(later) if candidate.is_none() => {
-                later.pts - at <= if self.showing_slate { self.grid.frame() / 2 } else { AHEAD }
+                later.picture.pts - at <= if self.showing_slate { self.grid.frame() / 2 } else { AHEAD }
             }
-            Some(later) => schedule::choose(self.grid.frame(), at, candidate, later.pts) == Choice::Later,
+            Some(later) => self.cadence.choose(self.grid.frame(), at, candidate, later.picture.pts) == Choice::Later,
             None => false,
         };
         if take_later {
-            let picture = self.later.take();
-            self.set_earlier(picture.map(|picture| Held { picture, fresh: true }));
+            let later = self.later.take();
+            self.set_earlier(later.map(|later| Held { picture: later.picture, fresh: true }));
         }
         let age = self.earlier.as_ref().map(|h| at - h.picture.pts);
         self.shared.video_input.store(age.is_some_and(|a| a < INPUT_LIVE), Ordering::Relaxed);
-        let first_shown = |h: &mut Held| std::mem::take(&mut h.fresh).then(|| h.picture.frame.clone());
-        let fresh = self.earlier.as_mut().and_then(first_shown);
-        if fresh.is_some() {
+        let first_shown = |h: &mut Held| std::mem::take(&mut h.fresh).then(|| h.picture.clone());
+        if let Some(picture) = self.earlier.as_mut().and_then(first_shown) {
+            self.look(&picture);
             self.show_slate(false);
-            return fresh;
+            return Some(picture.shown);
         }
         if age.is_none_or(|a| a > self.slate.after) {
             let shown = self.showing_slate;
             self.show_slate(true);
-            return (!shown).then(|| slate.clone());
+            return (!shown).then(|| Shown::square(slate.clone()));
         }
         self.shared.repeated.fetch_add(1, Ordering::Relaxed);
         None
+    }
+
+    /// Notes whether a picture is black, or the same as those before it.
+    fn look(&mut self, picture: &Picture) {
+        if sample(&picture.shown.frame, &mut self.samples) {
+            let (black, frozen) = self.watch.picture(picture.pts, &self.samples);
+            self.shared.set_content(|content| (content.black, content.frozen) = (black, frozen));
+        }
     }
 
     fn show_slate(&mut self, on: bool) {
@@ -334,13 +392,12 @@ impl Decoding {
 // ---- scaling ----
 
 struct Scaling {
-    jobs: Arc<SlotQueue<Frame>>,
+    jobs: Arc<SlotQueue<Shown>>,
     ladder: Vec<(Fit, Arc<SlotQueue<Frame>>)>,
     preview: Option<SyncSender<Frame>>,
     preview_every: i64,
     stage: Arc<Stage>,
     shared: Arc<Shared>,
-    paced: bool,
 }
 
 impl Scaling {
@@ -349,8 +406,8 @@ impl Scaling {
         while let Some(job) = self.jobs.pop() {
             let mut source = job.picture;
             for (fit, queue) in &mut self.ladder {
-                let scaled = source.as_ref().map(|frame| self.stage.work(|| fit.apply(frame)));
-                source = match scaled.transpose() {
+                let scaled = source.as_ref().map(|shown| self.stage.work(|| fit.apply(shown)));
+                let scaled = match scaled.transpose() {
                     Ok(frame) => frame,
                     Err(e) => {
                         // An exotic pixel format: the picture before stays.
@@ -358,12 +415,13 @@ impl Scaling {
                         None
                     }
                 };
-                match queue.push(Job { slot: job.slot, picture: source.clone() }, !self.paced) {
+                source = scaled.clone().map(Shown::square);
+                match queue.push(Job { slot: job.slot, picture: scaled, wait: job.wait }) {
                     Ok(dropped) => self.shared.overload.fetch_add(dropped, Ordering::Relaxed),
                     Err(stalled) => super::die(&stalled.to_string()),
                 };
             }
-            smallest = source.or(smallest);
+            smallest = source.map(|s| s.frame).or(smallest);
             if let (Some(preview), Some(frame)) = (&self.preview, &smallest)
                 && job.slot % self.preview_every == 0
                 && let Err(TrySendError::Disconnected(_)) = preview.try_send(frame.clone())
@@ -415,7 +473,10 @@ struct Encoding {
     stage: Arc<Stage>,
     jobs: Arc<SlotQueue<Frame>>,
     shared: Arc<Shared>,
+    clock: SystemClock,
     grid: Grid,
+    delay: Dur,
+    paced: bool,
     encoder: PictureEncoder,
     rung: RungSpec,
 }
@@ -431,7 +492,12 @@ impl Encoding {
             }
             // The first slot always brings a picture, the slate at least.
             let Some(frame) = &last else { continue };
+            if self.paced {
+                self.first =
+                    self.first.max(schedule::skip(self.grid, job.slot, self.clock.now(), self.delay, GIVE_UP_AFTER));
+            }
             if job.slot < self.first {
+                self.shared.overload.fetch_add(u64::from(begun), Ordering::Relaxed);
                 continue;
             }
             let key = !std::mem::replace(&mut begun, true) || job.slot % per_segment == 0;

@@ -14,8 +14,14 @@ use crate::wire::bitstream::fixtures::{AVCC_1080P25, AVCC_INTERLACED_444, hex};
 pub(super) const NOW: Ts = Ts::from_flicks(1_786_000_000 * crate::media::time::FLICKS_PER_SECOND + 123_456);
 
 pub(super) fn video_track(config: &str, rate: Option<(u32, u32)>) -> Arc<Track> {
-    let format =
-        VideoFormat { codec: VideoCodec::H264, config: hex(config), width: 1920, height: 1080, frame_rate: rate };
+    let format = VideoFormat {
+        codec: VideoCodec::H264,
+        config: hex(config),
+        width: 1920,
+        height: 1080,
+        frame_rate: rate,
+        sample_aspect: None,
+    };
     Arc::new(Track { id: TrackId::VIDEO, media: Media::Video(format) })
 }
 

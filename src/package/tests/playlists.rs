@@ -1,6 +1,6 @@
 use super::*;
 use crate::media::grid::AAC_FRAME_DUR;
-use crate::wire::m3u8::Suffix;
+use crate::wire::m3u8::{Pathway, Steering, Suffix};
 use std::collections::BTreeMap;
 
 #[path = "../../../tests/support/hls_rules.rs"]
@@ -204,6 +204,39 @@ fn the_token_reaches_every_uri() {
     }
 }
 
+fn steering() -> Steering {
+    let others = vec![
+        Pathway::of("b", "https://b.example/live/ID-b/index.m3u8"),
+        Pathway::of("c", "http://[::1]:8080/c/live/ID-c/index.m3u8"),
+    ];
+    Steering { server: "steering.json".to_owned(), own: "a".to_owned(), others }
+}
+
+#[test]
+fn every_origin_has_every_rendition_and_the_own_one_comes_first() {
+    let mut event = Event::new(25);
+    event.pass(48 * 12 + 20, |_| true);
+    let steering = steering();
+    let text = playlist::multivariant_steered(&event.windows(), Some(&steering), &Suffix::none()).expect("ready");
+    let (multivariant, broken) = rules::multivariant(&text);
+    assert!(broken.is_empty(), "{broken:?}\n{text}");
+    foreign(&text);
+    assert_eq!(multivariant.pathways(), ["a", "b", "c"]);
+    let alone = playlist::multivariant(&event.windows(), &Suffix::none()).expect("ready");
+    let (alone, _) = rules::multivariant(&alone);
+    let bases = ["", "https://b.example/live/ID-b/", "http://[::1]:8080/c/live/ID-c/"];
+    for (id, base) in multivariant.pathways().iter().zip(bases) {
+        let uris: Vec<String> = alone.uris().iter().map(|uri| format!("{base}{uri}")).collect();
+        assert_eq!(multivariant.of_pathway(id).uris(), uris);
+    }
+    // A token is for the server that gave it.
+    let suffix = Suffix::query("preview", "s3cr3t");
+    let text = playlist::multivariant_steered(&event.windows(), Some(&steering), &suffix).expect("ready");
+    for line in text.lines().filter(|line| line.contains(".m3u8") || line.contains(".json")) {
+        assert_eq!(line.contains("s3cr3t"), !line.contains("//"), "{line}");
+    }
+}
+
 #[test]
 fn hostile_names_break_nothing() {
     let mut event = Event::new(25);
@@ -261,6 +294,8 @@ fn playlists_read_as_they_should() {
     insta::assert_snapshot!("media_sound", event.media(event.windows()[3], false));
     insta::assert_snapshot!("delta", event.media(event.windows()[0], true));
     insta::assert_snapshot!("iframes", playlist::iframes(event.windows()[0], &Suffix::none()).expect("ready"));
+    let steered = playlist::multivariant_steered(&event.windows(), Some(&steering()), &Suffix::none());
+    insta::assert_snapshot!("multivariant_steered", steered.expect("ready"));
     insta::assert_snapshot!("multivariant", playlist::multivariant(&event.windows(), &Suffix::none()).expect("ready"));
 }
 
@@ -341,6 +376,24 @@ fn every_rule_can_fail() {
             "{}: {from}",
             rule.id
         );
+    }
+    let steered = playlist::multivariant_steered(&event.windows(), Some(&steering()), &Suffix::none()).expect("ready");
+    let steered_cases: &[(&rules::Rule, &str, &str)] = &[
+        (&rules::STEERING, "SERVER-URI=\"steering.json\",", ""),
+        (&rules::STEERING, "PATHWAY-ID=\"a\"\n#EXT-X-MEDIA", "PATHWAY-ID=\"z\"\n#EXT-X-MEDIA"),
+        (
+            &rules::PATHWAYS,
+            "#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID=\"audio-b\"",
+            "#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID=\"audio-c\"",
+        ),
+        (&rules::PATHWAYS, "AUDIO=\"audio-b\"", "AUDIO=\"audio-a\""),
+        (&rules::PATHWAYS, ",PATHWAY-ID=\"c\",URI", ",PATHWAY-ID=\"b\",URI"),
+    ];
+    for (rule, from, to) in steered_cases {
+        let bad = steered.replacen(from, to, 1);
+        assert_ne!(bad, steered, "{} {from}", rule.id);
+        let broken = rules::multivariant(&bad).1;
+        assert!(broken.iter().any(|v| v.rule == rule.id && v.says == rule.says), "{}: {from}", rule.id);
     }
     let plain: String =
         multi.lines().filter(|l| !l.starts_with("#EXT-X-I-FRAME-STREAM-INF")).map(|l| format!("{l}\n")).collect();

@@ -329,4 +329,73 @@ proptest! {
             }
         }
     }
+    /// Whatever a source does with its clock, its key frames, its frame intervals and its composition offsets: no segment
+    /// is longer than TARGETDURATION, which does not change (RFC 8216bis §4.4.3.1), and no part than PART-TARGET, but for
+    /// a single picture that lasts longer.
+    #[test]
+    fn target_duration_always_holds(
+        fixed in proptest::option::of(2u32..4),
+        steps in prop::collection::vec((0u8..100, -500i64..3000, any::<bool>(), 0i64..700), 1..500),
+    ) {
+        let targets = SourceTargets { target: fixed, ..targets() };
+        let sounds = vec![(sound_spec("floor", "en", true), TrackId::audio(0), Resume::default())];
+        let mut packager = SourcePackager::new(targets, Some((video_spec("source"), Resume::default())), sounds);
+        let (picture, other) = (picture(), other_picture());
+        let (sound, other_sound) = (sound_track(48_000), sound_track(44_100));
+        let (mut clock, mut sound_clock, mut epoch, mut lost) = (NOW, NOW, 0, [false; 2]);
+        let mut packets = Vec::new();
+        for (kind, jump, key, composition) in steps {
+            match kind {
+                99 => (epoch, clock) = (epoch + 1, clock + Dur::from_millis(jump)),
+                97..99 => clock += Dur::from_millis(jump.max(0)),
+                95..97 => sound_clock = clock + Dur::from_millis(jump),
+                93..95 => lost[0] = !lost[0],
+                91..93 => lost[1] = !lost[1],
+                _ => {}
+            }
+            // From one picture to the next: as it should be, or not at all.
+            clock += Dur::from_millis([40, 40, 40, 20, 200, jump.clamp(1, 900)][usize::from(kind) % 6]);
+            let track = if kind > 85 { &other } else { &picture };
+            let shift = Dur::from_millis([0, 40, 80, composition][usize::from(kind) % 4]);
+            let mut video = packet(track, clock + shift, Dur::from_millis(composition % 50), key && kind > 60);
+            (video.dts, video.epoch) = (clock, epoch);
+            if !lost[0] && kind % 7 > 0 {
+                packets.push(video);
+            }
+            while sound_clock < clock {
+                let track = if kind == 80 { &other_sound } else { &sound };
+                sound_clock += Dur::from_scale(1024, 48_000);
+                if !lost[1] {
+                    packets.push(Packet { epoch, ..packet(track, sound_clock, Dur::ZERO, false) });
+                }
+            }
+        }
+        let mut out = run(&mut packager, &packets);
+        for (i, o) in packager.finish() {
+            out[i].push(o);
+        }
+        let specs = [video_spec("source"), sound_spec("floor", "en", true)];
+        let limits = WindowLimits { dvr: Dur::from_secs(100_000), ..limits() };
+        for (spec, outputs) in specs.into_iter().zip(out) {
+            let mut window = Window::new(spec, Cut::Source(targets), limits);
+            let mut declared = None;
+            for output in outputs {
+                if let Output::Part(part) = &output {
+                    let one = samples(&part.data).len() == 1;
+                    prop_assert!(part.duration <= targets.part || one, "a part of {}", part.duration);
+                }
+                drop(window.apply(output));
+                if window.listed().any(|s| !s.gap) {
+                    prop_assert_eq!(*declared.get_or_insert(window.target_duration()), window.target_duration());
+                }
+            }
+            window.end();
+            for s in window.listed() {
+                let seconds = s.duration.to_scale(1);
+                let target = i64::from(window.target_duration());
+                let name = &window.spec().name;
+                prop_assert!(seconds <= target, "{name} {} of {} for {target} s, gap {}", s.number, s.duration, s.gap);
+            }
+        }
+    }
 }

@@ -66,7 +66,14 @@ mod tests {
     #[test]
     fn the_strings_of_real_configurations() {
         let video = |codec, config: &str| {
-            codecs(&Media::Video(VideoFormat { codec, config: hex(config), width: 0, height: 0, frame_rate: None }))
+            codecs(&Media::Video(VideoFormat {
+                codec,
+                config: hex(config),
+                width: 0,
+                height: 0,
+                frame_rate: None,
+                sample_aspect: None,
+            }))
         };
         assert_eq!(video(VideoCodec::H264, AVCC_1080P25).unwrap(), "avc1.640028");
         assert_eq!(video(VideoCodec::Hevc, HVCC_1080P50_MAIN10).unwrap(), "hvc1.2.4.L123.90");

@@ -83,6 +83,8 @@ pub struct Sps {
     pub sample_aspect: Option<(u16, u16)>,
     /// Colour description from the VUI.
     pub colour: Option<Colour>,
+    /// `sps_max_num_reorder_pics` of the highest layer: 0 means no reordering.
+    pub max_reorder: Option<u32>,
 }
 
 impl Sps {
@@ -134,6 +136,7 @@ impl Sps {
             frame_rate: None,
             sample_aspect: None,
             colour: None,
+            max_reorder: None,
         };
         // The rest holds hints only: where it is broken they are left out.
         let _ = sps.up_to_vui(r, sub_layers);
@@ -145,9 +148,9 @@ impl Sps {
         let order_bits = 4 + r.ue_max(12, "log2_max_pic_order_cnt_lsb")?;
         let rounds = if r.flag()? { sub_layers + 1 } else { 1 };
         for _ in 0..rounds {
-            for _ in 0..3 {
-                r.ue()?;
-            }
+            r.ue()?;
+            self.max_reorder = Some(r.ue()?.min(16));
+            r.ue()?;
         }
         for _ in 0..6 {
             r.ue()?;

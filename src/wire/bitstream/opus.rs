@@ -1,4 +1,4 @@
-//! Opus: the `OpusHead` identification header (RFC 7845 §5.1) and the duration of a packet (RFC 6716 §3.1).
+//! Opus: the `OpusHead` identification header (RFC 7845 §5.1). What a packet says of itself is in [`crate::media::opus`].
 
 use super::{Error, Result};
 use bytes::{BufMut, Bytes, BytesMut};
@@ -81,23 +81,6 @@ impl OpusHead {
     }
 }
 
-/// Samples per channel at 48 kHz in a packet: none for an empty one or one longer than the 120 ms that are allowed.
-pub fn samples(packet: &[u8]) -> Option<u32> {
-    let toc = *packet.first()?;
-    let frame = match toc >> 3 {
-        // SILK 10, 20, 40, 60 ms; hybrid 10, 20 ms; CELT 2.5, 5, 10, 20 ms.
-        c @ 0..=11 => [480, 960, 1920, 2880][usize::from(c & 3)],
-        c @ 12..=15 => [480, 960][usize::from(c & 1)],
-        c => [120, 240, 480, 960][usize::from(c & 3)],
-    };
-    let frames = match toc & 3 {
-        0 => 1,
-        1 | 2 => 2,
-        _ => u32::from(packet.get(1)? & 0x3f),
-    };
-    Some(frame * frames).filter(|&n| n > 0 && n <= 5760)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -117,20 +100,10 @@ mod tests {
         assert!(OpusHead::parse(&surround.build()[..22]).is_err());
     }
 
-    #[test]
-    fn packets_say_how_long_they_sound() {
-        assert_eq!(samples(&[0b1111_1000]), Some(960));
-        assert_eq!(samples(&[0b0001_1001]), Some(5760));
-        assert_eq!(samples(&[0b1000_0011, 3]), Some(360));
-        assert_eq!(samples(&[0b0001_1011, 3]), None);
-        assert_eq!(samples(&[0b0000_0011]), None);
-        assert_eq!(samples(&[]), None);
-    }
-
     proptest! {
         #[test]
         fn garbage_never_panics(data in prop::collection::vec(any::<u8>(), 0..40)) {
-            let _ = (OpusHead::parse(&data).map(|h| h.build()), samples(&data));
+            let _ = OpusHead::parse(&data).map(|h| h.build());
         }
     }
 }

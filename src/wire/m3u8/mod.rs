@@ -5,9 +5,11 @@
 
 mod media;
 mod multivariant;
+mod steering;
 
 pub use media::{Header, IFrames, MediaPlaylist, PartLine, Report, SegmentLine};
 pub use multivariant::{Multivariant, Rendition, RenditionType, Variant};
+pub use steering::{Pathway, Steering};
 
 use crate::media::{Dur, Ts};
 use std::fmt::Write;

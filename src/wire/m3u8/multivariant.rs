@@ -1,5 +1,6 @@
 //! The multivariant playlist: which renditions there are.
 
+use super::steering::Steering;
 use super::{Suffix, VERSION, path, quoted, text};
 use std::fmt::Write;
 
@@ -68,20 +69,69 @@ pub struct Multivariant {
     pub variants: Vec<Variant>,
     /// EXT-X-INDEPENDENT-SEGMENTS holds for every playlist.
     pub independent: bool,
+    /// Where else the same is to be had; none: here alone.
+    pub steering: Option<Steering>,
+}
+
+/// Where a pathway's playlists are.
+struct Place<'a> {
+    /// Its PATHWAY-ID; none where there is one pathway, which then needs no name.
+    pathway: Option<&'a str>,
+    /// What stands before a rendition's name: nothing, or an absolute address that ends in `/`.
+    base: &'a str,
+    /// What ends every URI.
+    suffix: &'a str,
+}
+
+impl Place<'_> {
+    /// GROUP-ID: each pathway has groups of its own, since their URIs differ.
+    fn group(&self, kind: RenditionType) -> String {
+        match self.pathway {
+            Some(pathway) => format!("{}-{pathway}", kind.group()),
+            None => kind.group().to_owned(),
+        }
+    }
+
+    fn uri(&self, id: &str, file: &str, out: &mut String) {
+        out.push_str(self.base);
+        path(id, out);
+        let _ = write!(out, "/{file}{}", self.suffix);
+    }
 }
 
 impl Multivariant {
-    /// The text. All variants share one group of sound and one of subtitles.
+    /// The text. All variants of a pathway share one group of sound and one of subtitles. The own pathway comes first, so
+    /// that a player that knows nothing of steering begins with it and has the others as redundant streams; `suffix` is
+    /// for it alone, since a token means nothing elsewhere and must not go there.
     pub fn write(&self, suffix: &Suffix) -> String {
         let mut out = format!("#EXTM3U\n#EXT-X-VERSION:{VERSION}\n");
         if self.independent {
             out.push_str("#EXT-X-INDEPENDENT-SEGMENTS\n");
         }
-        for (i, rendition) in self.renditions.iter().enumerate() {
-            let same = |other: &Rendition| other.kind == rendition.kind && other.name == rendition.name;
-            let taken = self.renditions[..i].iter().any(same);
-            self.rendition(rendition, taken, suffix, &mut out);
+        let own = self.steering.as_ref().map(|s| s.own.as_str());
+        let mut places = vec![Place { pathway: own, base: "", suffix: suffix.as_str() }];
+        if let Some(steering) = &self.steering {
+            steering.tag(suffix, &mut out);
+            let others = steering.others.iter();
+            places.extend(others.map(|p| Place { pathway: Some(&p.id), base: &p.base, suffix: "" }));
         }
+        for place in &places {
+            for (i, rendition) in self.renditions.iter().enumerate() {
+                let same = |other: &Rendition| other.kind == rendition.kind && other.name == rendition.name;
+                let taken = self.renditions[..i].iter().any(same);
+                rendition.write(taken, place, &mut out);
+            }
+        }
+        for place in &places {
+            self.variants(place, &mut out);
+        }
+        for place in &places {
+            self.iframes(place, &mut out);
+        }
+        out
+    }
+
+    fn variants(&self, place: &Place, out: &mut String) {
         let has = |kind| self.renditions.iter().any(|r| r.kind == kind);
         for variant in &self.variants {
             let _ = write!(
@@ -89,55 +139,68 @@ impl Multivariant {
                 "#EXT-X-STREAM-INF:BANDWIDTH={},AVERAGE-BANDWIDTH={}",
                 variant.bandwidth, variant.average_bandwidth
             );
-            describe(variant, &variant.codecs, &mut out);
+            describe(variant, &variant.codecs, out);
             if let Some(rate) = variant.frame_rate.filter(|_| variant.resolution.is_some()) {
                 let _ = write!(out, ",FRAME-RATE={rate:.3}");
             }
             for kind in [RenditionType::Audio, RenditionType::Subtitles] {
                 if has(kind) {
                     let name = if kind == RenditionType::Audio { "AUDIO" } else { "SUBTITLES" };
-                    text(&mut out, name, kind.group());
+                    text(out, name, &place.group(kind));
                 }
             }
-            out.push_str(",CLOSED-CAPTIONS=NONE\n");
-            path(&variant.id, &mut out);
-            let _ = writeln!(out, "/media.m3u8{}", suffix.as_str());
+            out.push_str(",CLOSED-CAPTIONS=NONE");
+            pathway(place, out);
+            out.push('\n');
+            place.uri(&variant.id, "media.m3u8", out);
+            out.push('\n');
         }
+    }
+
+    fn iframes(&self, place: &Place, out: &mut String) {
         for variant in &self.variants {
             let Some((bandwidth, average, codecs)) = &variant.iframes else { continue };
             let _ = write!(out, "#EXT-X-I-FRAME-STREAM-INF:BANDWIDTH={bandwidth},AVERAGE-BANDWIDTH={average}");
-            describe(variant, codecs, &mut out);
+            describe(variant, codecs, out);
+            pathway(place, out);
             out.push_str(",URI=\"");
-            path(&variant.id, &mut out);
-            let _ = writeln!(out, "/iframes.m3u8{}\"", suffix.as_str());
+            place.uri(&variant.id, "iframes.m3u8", out);
+            out.push_str("\"\n");
         }
-        out
     }
+}
 
-    fn rendition(&self, rendition: &Rendition, taken: bool, suffix: &Suffix, out: &mut String) {
-        let (kind, autoselect) = match rendition.kind {
+impl Rendition {
+    fn write(&self, taken: bool, place: &Place, out: &mut String) {
+        let (kind, autoselect) = match self.kind {
             RenditionType::Audio => ("AUDIO", true),
             RenditionType::Subtitles => ("SUBTITLES", true),
         };
         let _ = write!(out, "#EXT-X-MEDIA:TYPE={kind}");
-        text(out, "GROUP-ID", rendition.kind.group());
+        text(out, "GROUP-ID", &place.group(self.kind));
         // NAME is unique within a group (§4.4.6.1.1).
         out.push_str(",NAME=");
         if taken {
-            quoted(&format!("{} ({})", rendition.name, rendition.id), out);
+            quoted(&format!("{} ({})", self.name, self.id), out);
         } else {
-            quoted(&rendition.name, out);
+            quoted(&self.name, out);
         }
-        text(out, "LANGUAGE", &rendition.language);
+        text(out, "LANGUAGE", &self.language);
         let yes = |value: bool| if value { "YES" } else { "NO" };
-        let _ = write!(out, ",DEFAULT={},AUTOSELECT={}", yes(rendition.default), yes(autoselect));
-        if let Some(channels) = rendition.channels {
+        let _ = write!(out, ",DEFAULT={},AUTOSELECT={}", yes(self.default), yes(autoselect));
+        if let Some(channels) = self.channels {
             let _ = write!(out, ",CHANNELS=\"{channels}\"");
         }
-        stable_id(out, "STABLE-RENDITION-ID", &rendition.id);
+        stable_id(out, "STABLE-RENDITION-ID", &self.id);
         out.push_str(",URI=\"");
-        path(&rendition.id, out);
-        let _ = writeln!(out, "/media.m3u8{}\"", suffix.as_str());
+        place.uri(&self.id, "media.m3u8", out);
+        out.push_str("\"\n");
+    }
+}
+
+fn pathway(place: &Place, out: &mut String) {
+    if let Some(id) = place.pathway {
+        text(out, "PATHWAY-ID", id);
     }
 }
 

@@ -218,6 +218,7 @@ pub fn read_init(data: &[u8]) -> Result<Track, InitError> {
             width: visual.width.into(),
             height: visual.height.into(),
             frame_rate: None,
+            sample_aspect: None,
         })
     };
     let audio = |codec, channels: u16, config: Vec<u8>| {

@@ -1,11 +1,13 @@
 //! RTMP (Adobe's Real Time Messaging Protocol 1.0) and Enhanced RTMP (Veovera, v1 and v2), without IO.
 //!
 //! **Data flow.** Bytes of a connection → [`handshake`](rml_rtmp::handshake) → [`chunk::ChunkReader`] (messages) →
-//! [`server::ServerSession`] (events and bytes to send). The tags that audio and video messages hold are read by [`super::flv`].
-//! **Bounds.** Eight messages in progress and 8 MB per connection (128 KB before it may publish), grown with what was received; commands of at most 64 KB. Nothing is
+//! [`server::ServerSession`] or [`client::ClientSession`] (events and bytes to send). The tags that audio and video messages hold are read by [`super::flv`].
+//! **Bounds.** Eight messages in progress and 8 MB per connection (128 KB before it may publish or plays), grown with what was received; commands of at most 64 KB. Nothing is
 //! queued: the owner takes one event at a time, and while it does not, the peer's bytes stay in the socket.
 
 pub mod chunk;
+pub mod client;
+mod peer;
 pub mod server;
 
 /// Message types (RTMP 1.0 §5.4 and §7.1).

@@ -8,13 +8,11 @@
 
 use super::chunk::{self, ChunkReader, Message};
 use super::kind;
+use super::peer::{Aggregate, Received, Sender, Unwritable, WINDOW, amf_body, capabilities, metadata, status};
 use crate::media::{Dur, Ts};
 use crate::wire::amf0::{self, Value};
-use bytes::{Buf, Bytes, BytesMut};
-use rml_rtmp::chunk_io::ChunkSerializer;
+use bytes::{Bytes, BytesMut};
 use rml_rtmp::handshake::{Handshake, HandshakeProcessResult, PeerType};
-use rml_rtmp::messages::MessagePayload;
-use rml_rtmp::time::RtmpTimestamp;
 use secrecy::SecretString;
 
 /// From the first byte to `publish`: encoders behind slow satellite links need some seconds for the dozen round trips.
@@ -38,24 +36,11 @@ pub const MAX_OUTPUT: usize = 64 << 10;
 /// Message streams of a connection: encoders make one, some a second one after a restart.
 const MAX_STREAMS: u32 = 16;
 
-/// The window announced to the peer and asked of it: what Adobe's servers and most others use.
-const WINDOW: u32 = 2_500_000;
-
-/// The smallest acknowledgement window that is honoured: acknowledging every few bytes would be work for the peer's pleasure.
-const MIN_WINDOW: u32 = 16 << 10;
-
 /// Chunk size for what is sent, large enough that no answer is cut.
 const CHUNK_SIZE: u32 = 4096;
 
 /// Keys are some tens of characters.
 const MAX_KEY: usize = 512;
-
-/// `FourCcInfoMask` of Enhanced RTMP v2: CanDecode and CanForward.
-const FOUR_CC_MASK: f64 = 5.0;
-const VIDEO_FOUR_CC: [&str; 3] = ["avc1", "hvc1", "av01"];
-const AUDIO_FOUR_CC: [&str; 4] = ["mp4a", "Opus", ".mp3", "ac-3"];
-/// `CapsExMask` of Enhanced RTMP v2: Multitrack, ModEx, TimestampNanoOffset.
-const CAPS_EX: f64 = 14.0;
 
 /// Why a connection ends.
 #[derive(Debug, thiserror::Error)]
@@ -81,6 +66,12 @@ pub enum Error {
     /// An answer could not be written; the peer made its parameters impossible.
     #[error("an answer could not be written")]
     Answer,
+}
+
+impl From<Unwritable> for Error {
+    fn from(_: Unwritable) -> Error {
+        Error::Answer
+    }
 }
 
 /// What a peer that wants to publish presents.
@@ -136,29 +127,19 @@ enum Phase {
 pub struct ServerSession {
     phase: Phase,
     reader: ChunkReader,
-    serializer: ChunkSerializer,
-    out: Vec<u8>,
+    sender: Sender,
     app: String,
     tc_url: String,
     encoder: Option<String>,
     enhanced: bool,
     streams: u32,
     fc_publish: bool,
-    received: u64,
-    acknowledged: u64,
-    window: u32,
+    received: Received,
     started: Ts,
     last_media: Ts,
     next_ping: Ts,
     rtt: Option<Dur>,
     aggregate: Option<Aggregate>,
-}
-
-/// The rest of an aggregate message (§7.1.6) and what to add to its tags' timestamps.
-struct Aggregate {
-    data: Bytes,
-    offset: Option<u32>,
-    timestamp: u32,
 }
 
 impl ServerSession {
@@ -169,17 +150,14 @@ impl ServerSession {
         ServerSession {
             phase: Phase::Handshake(Box::new(Handshake::new(PeerType::Server))),
             reader,
-            serializer: ChunkSerializer::new(),
-            out: Vec::new(),
+            sender: Sender::new(),
             app: String::new(),
             tc_url: String::new(),
             encoder: None,
             enhanced: false,
             streams: 0,
             fc_publish: false,
-            received: 0,
-            acknowledged: 0,
-            window: WINDOW,
+            received: Received::new(),
             started: now,
             last_media: now,
             next_ping: now,
@@ -205,12 +183,12 @@ impl ServerSession {
 
     /// Bytes received so far.
     pub fn received(&self) -> u64 {
-        self.received
+        self.received.bytes
     }
 
     /// What must be sent now.
     pub fn take_output(&mut self) -> Vec<u8> {
-        std::mem::take(&mut self.out)
+        self.sender.take()
     }
 
     /// When [`ServerSession::tick`] must be called at the latest.
@@ -253,29 +231,24 @@ impl ServerSession {
     /// # Errors
     /// [`Error`]: send the output, then close.
     pub fn next_event(&mut self, now: Ts, input: &mut BytesMut, fresh: usize) -> Result<Option<Event>, Error> {
-        self.received += fresh as u64;
+        self.received.add(fresh);
         if let Phase::Handshake(handshake) = &mut self.phase {
             let taken = input.split();
             match handshake.process_bytes(&taken).map_err(|_| Error::Handshake)? {
                 HandshakeProcessResult::InProgress { response_bytes } => {
-                    self.out.extend(response_bytes);
+                    self.sender.raw(response_bytes);
                     return Ok(None);
                 }
                 HandshakeProcessResult::Completed { response_bytes, remaining_bytes } => {
-                    self.out.extend(response_bytes);
+                    self.sender.raw(response_bytes);
                     input.extend_from_slice(&remaining_bytes);
                     self.phase = Phase::Idle;
                 }
             }
         }
-        if self.received - self.acknowledged >= u64::from(self.window) {
-            self.acknowledged = self.received;
-            // The sequence number wraps (§5.4.3).
-            let number = (self.received as u32).to_be_bytes();
-            self.send(kind::ACKNOWLEDGEMENT, 0, Bytes::copy_from_slice(&number))?;
-        }
+        self.received.acknowledge(&mut self.sender)?;
         loop {
-            if self.out.len() > MAX_OUTPUT {
+            if self.sender.len() > MAX_OUTPUT {
                 return Err(Error::Flood);
             }
             match self.phase {
@@ -348,11 +321,9 @@ impl ServerSession {
                 };
                 return Ok(Some(event));
             }
-            kind::AGGREGATE if publishing => self.aggregate = Some(Aggregate { data, offset: None, timestamp }),
+            kind::AGGREGATE if publishing => self.aggregate = Some(Aggregate::new(data, timestamp)),
             kind::WINDOW_ACK_SIZE => {
-                if let Some(b) = data.first_chunk::<4>() {
-                    self.window = u32::from_be_bytes(*b).max(MIN_WINDOW);
-                }
+                self.received.set_window(&data);
             }
             kind::USER_CONTROL => return self.user_control(now, &data).map(|()| None),
             kind::DATA_AMF0 | kind::DATA_AMF3 if publishing && data.len() <= MAX_COMMAND => {
@@ -366,33 +337,18 @@ impl ServerSession {
         Ok(None)
     }
 
-    /// The next tag of an aggregate message: FLV tags with their back pointers.
+    /// The next tag of an aggregate message.
     fn next_of_aggregate(&mut self) -> Option<Message> {
-        let aggregate = self.aggregate.as_mut()?;
-        let data = &mut aggregate.data;
-        let tag = data.first_chunk::<11>().copied();
-        let length = tag.map(|t| u32::from_be_bytes([0, t[1], t[2], t[3]]) as usize);
-        let (Some(tag), Some(length)) = (tag, length.filter(|n| data.len() - 11 >= *n)) else {
+        let message = self.aggregate.as_mut()?.next_message();
+        if message.is_none() {
             self.aggregate = None;
-            return None;
-        };
-        data.advance(11);
-        let body = data.split_to(length);
-        data.advance(data.len().min(4));
-        let time = u32::from_be_bytes([tag[7], tag[4], tag[5], tag[6]]);
-        // The message's timestamp stands for its first tag's.
-        let offset = *aggregate.offset.get_or_insert(aggregate.timestamp.wrapping_sub(time));
-        Some(Message { kind: tag[0] & 0x1f, timestamp: time.wrapping_add(offset), stream: 0, data: body })
+        }
+        message
     }
 
     /// §7.1.7.
     fn user_control(&mut self, now: Ts, data: &[u8]) -> Result<(), Error> {
         match data {
-            // Ping Request: the same four bytes back.
-            [0, 6, value @ ..] if value.len() >= 4 => {
-                let pong = [&[0, 7][..], &value[..4]].concat();
-                self.send(kind::USER_CONTROL, 0, pong.into())
-            }
             [0, 7, a, b, c, d, ..] => {
                 let sent = u32::from_be_bytes([*a, *b, *c, *d]);
                 let millis = (now.as_millis() as u32).wrapping_sub(sent);
@@ -402,7 +358,7 @@ impl ServerSession {
                 }
                 Ok(())
             }
-            _ => Ok(()),
+            _ => Ok(self.sender.pong(data).map(drop)?),
         }
     }
 
@@ -457,9 +413,7 @@ impl ServerSession {
         self.send(kind::WINDOW_ACK_SIZE, 0, Bytes::copy_from_slice(&WINDOW.to_be_bytes()))?;
         // Limit type 2: dynamic.
         self.send(kind::SET_PEER_BANDWIDTH, 0, [&WINDOW.to_be_bytes()[..], &[2]].concat().into())?;
-        let packet =
-            self.serializer.set_max_chunk_size(CHUNK_SIZE, RtmpTimestamp::new(0)).map_err(|_| Error::Answer)?;
-        self.out.extend(packet.bytes);
+        self.sender.chunk_size(CHUNK_SIZE)?;
         let mut properties = vec![
             ("fmsVer".to_owned(), Value::string("FMS/3,5,7,7009")),
             ("capabilities".to_owned(), Value::Number(31.0)),
@@ -472,16 +426,7 @@ impl ServerSession {
             ("objectEncoding".to_owned(), Value::Number(0.0)),
         ];
         if self.enhanced {
-            let map = |codes: &[&str]| {
-                Value::Object(codes.iter().map(|c| ((*c).to_owned(), Value::Number(FOUR_CC_MASK))).collect())
-            };
-            let list = VIDEO_FOUR_CC.iter().chain(&AUDIO_FOUR_CC).map(|c| Value::string(*c)).collect();
-            let capabilities = [
-                ("fourCcList".to_owned(), Value::StrictArray(list)),
-                ("videoFourCcInfoMap".to_owned(), map(&VIDEO_FOUR_CC)),
-                ("audioFourCcInfoMap".to_owned(), map(&AUDIO_FOUR_CC)),
-                ("capsEx".to_owned(), Value::Number(CAPS_EX)),
-            ];
+            let capabilities = capabilities();
             // The specification does not say in which of the two objects; peers look in either.
             properties.extend(capabilities.clone());
             info.extend(capabilities);
@@ -535,44 +480,12 @@ impl ServerSession {
         transaction: f64,
         arguments: [Value; N],
     ) -> Result<(), Error> {
-        let mut body = BytesMut::with_capacity(256);
-        amf0::write(&mut body, &Value::string(name));
-        amf0::write(&mut body, &Value::Number(transaction));
-        arguments.iter().for_each(|a| amf0::write(&mut body, a));
-        self.send(kind::COMMAND_AMF0, stream, body.freeze())
+        Ok(self.sender.command(stream, name, transaction, arguments)?)
     }
 
     fn send(&mut self, kind: u8, stream: u32, data: Bytes) -> Result<(), Error> {
-        let message =
-            MessagePayload { timestamp: RtmpTimestamp::new(0), type_id: kind, message_stream_id: stream, data };
-        let packet = self.serializer.serialize(&message, false, false).map_err(|_| Error::Answer)?;
-        self.out.extend(packet.bytes);
-        Ok(())
+        Ok(self.sender.send(kind, stream, data)?)
     }
-}
-
-fn status(level: &str, code: &str, description: &str) -> Value {
-    Value::object([
-        ("level", Value::string(level)),
-        ("code", Value::string(code)),
-        ("description", Value::string(description)),
-    ])
-}
-
-/// An AMF3 message of an encoder is AMF0 behind a zero byte; some leave even that out.
-fn amf_body(kind: u8, data: &[u8]) -> &[u8] {
-    match data {
-        [0, rest @ ..] if matches!(kind, kind::COMMAND_AMF3 | kind::DATA_AMF3) => rest,
-        _ => data,
-    }
-}
-
-/// `onMetaData`, alone or behind `@setDataFrame`.
-fn metadata(body: &[u8]) -> Option<Value> {
-    let values = amf0::Reader::new(body).rest();
-    let named = |v: &Value| v.as_str() == Some("onMetaData");
-    let at = values.iter().take(2).position(named)?;
-    values.into_iter().skip(at + 1).find(|v| !v.members().is_empty())
 }
 
 /// The key of a `publish` command. It comes as the stream name (`KEY`, `KEY?query`), or, where the name is empty because the whole URL

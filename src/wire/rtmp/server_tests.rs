@@ -1,5 +1,8 @@
 use super::*;
 use proptest::prelude::*;
+use rml_rtmp::chunk_io::ChunkSerializer;
+use rml_rtmp::messages::MessagePayload;
+use rml_rtmp::time::RtmpTimestamp;
 use secrecy::ExposeSecret;
 
 const NOW: Ts = Ts::from_flicks(0);

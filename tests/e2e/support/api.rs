@@ -1,5 +1,6 @@
 //! The control API and everything else over HTTP, as an outside program calls it.
 
+use super::eventually;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use std::sync::Once;
@@ -116,9 +117,20 @@ impl Api {
         request.timeout(Duration::from_secs(120)).send().await.unwrap()
     }
 
+    /// PATCH.
+    pub async fn patch(&self, path: &str, body: Value) -> Reply {
+        self.call(Method::PATCH, path, Some(body)).await
+    }
+
     /// Creates an event with a ladder.
     pub async fn event(&self, ladder: Value) -> Event {
-        let body = json!({"name": "End to end", "floor_language": "en", "ladder": ladder});
+        self.event_with(json!({"ladder": ladder})).await
+    }
+
+    /// Creates an event with these settings beside a name and the floor's language.
+    pub async fn event_with(&self, settings: Value) -> Event {
+        let mut body = json!({"name": "End to end", "floor_language": "en"});
+        body.as_object_mut().unwrap().extend(settings.as_object().unwrap().clone());
         let reply = self.post("/api/v1/events", body).await.expect(201).json();
         let text = |v: &Value| v.as_str().unwrap_or_else(|| panic!("missing in {reply:#}")).to_owned();
         let main = &reply["inputs"]["main"];
@@ -127,6 +139,7 @@ impl Api {
             rtmp_url: text(&main["rtmp_url"]),
             rtmp_key: text(&main["rtmp_key"]),
             preview_url: text(&reply["preview_url"]),
+            made: reply.clone(),
             api: self.clone(),
         }
     }
@@ -140,6 +153,8 @@ pub struct Event {
     pub rtmp_key: String,
     /// The multivariant playlist for managers.
     pub preview_url: String,
+    /// The whole answer that made it, with its links.
+    pub made: Value,
     api: Api,
 }
 
@@ -173,6 +188,19 @@ impl Event {
     /// The event as the API has it now.
     pub async fn get(&self) -> Value {
         self.api.get(&format!("/api/v1/events/{}", self.id)).await.expect(200).json()
+    }
+
+    /// Changes its settings.
+    pub async fn change(&self, settings: Value) {
+        self.api.patch(&format!("/api/v1/events/{}", self.id), settings).await.expect(200);
+    }
+
+    /// Waits until this input feeds the programme.
+    pub async fn on_air(&self, input: &str, limit: Duration) {
+        eventually(limit, &format!("{input} on air"), || async {
+            (self.inputs().await["active"] == input).then_some(())
+        })
+        .await;
     }
 
     /// The health of its inputs.

@@ -10,11 +10,11 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines as LineReader};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
 /// The longest that one command may take.
-const COMMAND_LIMIT: Duration = Duration::from_secs(20);
+const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 
 /// A browser with one page. It closes when its standard input does, so also when the test dies.
 pub struct Browser {
-    _child: Child,
+    child: Child,
     stdin: ChildStdin,
     answers: LineReader<BufReader<ChildStdout>>,
     log: Lines,
@@ -33,8 +33,23 @@ pub struct Playback {
 impl Browser {
     /// Starts one.
     pub async fn start() -> Browser {
-        let mut child = Command::new("node")
+        Browser::launch(Command::new("node"), None).await
+    }
+
+    /// Starts one on a host of its own.
+    pub async fn on(host: &super::host::Host, wav: &Path) -> Browser {
+        Browser::launch(host.command("node"), Some(wav)).await
+    }
+
+    /// Starts one whose microphones play a WAV file, again and again.
+    pub async fn speaking(wav: &Path) -> Browser {
+        Browser::launch(Command::new("node"), Some(wav)).await
+    }
+
+    async fn launch(mut node: Command, wav: Option<&Path>) -> Browser {
+        let mut child = node
             .arg(root().join("tests/e2e/browser/drive.mjs"))
+            .args(wav)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -44,7 +59,7 @@ impl Browser {
         let log = Lines::read(child.stderr.take().unwrap());
         let stdin = child.stdin.take().unwrap();
         let answers = BufReader::new(child.stdout.take().unwrap()).lines();
-        let mut browser = Browser { _child: child, stdin, answers, log };
+        let mut browser = Browser { child, stdin, answers, log };
         browser.answer("start").await;
         browser
     }
@@ -63,9 +78,36 @@ impl Browser {
         self.answer(&command.to_string()).await
     }
 
+    /// Goes on in this tab, which is opened if it is not there. The first one is `main`.
+    pub async fn tab(&mut self, name: &str) {
+        self.run(json!({"do": "tab", "name": name})).await;
+    }
+
+    /// Clicks on the first element that matches.
+    pub async fn click(&mut self, selector: &str) {
+        self.run(json!({"do": "click", "selector": selector})).await;
+    }
+
+    /// Types into a field.
+    pub async fn fill(&mut self, selector: &str, text: &str) {
+        self.run(json!({"do": "fill", "selector": selector, "text": text})).await;
+    }
+
     /// Opens a page.
     pub async fn open(&mut self, url: &str) {
         self.run(json!({"do": "goto", "url": url})).await;
+    }
+
+    /// Ends the browser at once, as when the machine loses power.
+    pub async fn kill(&mut self) {
+        let pid = self.child.id().expect("the browser runs");
+        let mut group = vec![pid];
+        // The driver, and every process that it or its children started.
+        let all = super::daemon::processes();
+        while let Some(more) = all.iter().find(|p| group.contains(&p.parent) && !group.contains(&p.pid)) {
+            group.push(more.pid);
+        }
+        group.iter().rev().for_each(|&pid| super::daemon::signal(pid, "KILL"));
     }
 
     /// The value of a JavaScript expression in the page.
@@ -122,7 +164,8 @@ impl Browser {
             }
             if began.elapsed() > limit {
                 let (text, errors) = (self.text().await, self.run(json!({"do": "log"})).await);
-                panic!("not within {limit:?} in the page: {code}\nit shows: {text}\nerrors: {errors:#}");
+                let stats = self.eval("window.__boothcast?.stats() ?? null").await;
+                panic!("not within {limit:?} in the page: {code}\nit shows: {text}\nerrors: {errors:#}\n{stats:#}");
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }

@@ -54,8 +54,12 @@ pub struct Options {
     pub http: String,
     /// Lines of `[rtmp]`.
     pub rtmp: String,
+    /// Lines of `[webrtc]`; with a line that sets `listen`, that one holds.
+    pub webrtc: String,
     /// Whole other sections.
     pub sections: String,
+    /// Variables of its environment.
+    pub env: Vec<(String, String)>,
 }
 
 /// A running daemon; killed when dropped, and its log shown if the test is failing.
@@ -153,16 +157,20 @@ async fn launch(
 ) -> (Child, Lines, BTreeMap<String, SocketAddr>) {
     let at = |name: &str| fixed.get(name).map_or("127.0.0.1:0".to_owned(), ToString::to_string);
     let config = dir.path().join("boothcast.toml");
+    let webrtc = match options.webrtc.contains("listen") {
+        true => options.webrtc.clone(),
+        false => format!("listen = {:?}\n{}", at("webrtc"), options.webrtc),
+    };
     let text = format!(
         "[store]\ndir = {:?}\n[http]\nlisten = {:?}\n{}\n[rtmp]\nlisten = {:?}\n{}\n[srt]\nlisten = {:?}\n\
-         [webrtc]\nlisten = {:?}\n[metrics]\nlisten = {:?}\n{}\n",
+         [webrtc]\n{}\n[metrics]\nlisten = {:?}\n{}\n",
         dir.path().join("state"),
         at("http"),
         options.http,
         at("rtmp"),
         options.rtmp,
         at("srt"),
-        at("webrtc"),
+        webrtc,
         at("metrics"),
         options.sections,
     );
@@ -171,6 +179,7 @@ async fn launch(
         .args(["serve", "--config"])
         .arg(&config)
         .env("BOOTHCAST_ADMIN_TOKEN", token)
+        .envs(options.env.clone())
         .stdin(Stdio::null())
         .stderr(Stdio::piped())
         .kill_on_drop(true)
@@ -238,4 +247,12 @@ pub fn processes() -> Vec<Process> {
 pub fn signal(pid: u32, name: &str) {
     let done = std::process::Command::new("kill").args([&format!("-{name}"), &pid.to_string()]).status().unwrap();
     assert!(done.success(), "kill -{name} {pid}");
+}
+
+/// Resident megabytes (10⁶ bytes) of a process.
+pub fn resident(pid: u32) -> f64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the process runs");
+    let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:")).expect("VmRSS");
+    let kib: f64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
+    kib * 1024.0 / 1e6
 }

@@ -130,6 +130,17 @@ impl Master {
         let uri = self.audio.first().and_then(|a| a.get("URI"));
         join(&self.url, uri.unwrap_or_else(|| panic!("no sound rendition in {self:#?}")))
     }
+
+    /// The media playlist of the sound of a language.
+    pub fn language(&self, tag: &str) -> String {
+        let found = self.audio.iter().find(|a| a["LANGUAGE"] == tag);
+        join(&self.url, &found.unwrap_or_else(|| panic!("no {tag} in {self:#?}"))["URI"])
+    }
+
+    /// The languages, in the order of the menu, as `LANGUAGE NAME`.
+    pub fn languages(&self) -> Vec<String> {
+        self.audio.iter().map(|a| format!("{} {}", a["LANGUAGE"], a["NAME"])).collect()
+    }
 }
 
 impl Media {

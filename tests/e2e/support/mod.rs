@@ -3,9 +3,13 @@
 //! The helpers panic with what they saw; a test fails with the daemon's log beside it.
 
 pub mod api;
+pub mod booth;
 pub mod browser;
+pub mod cable;
 pub mod daemon;
 pub mod hls;
+pub mod host;
+pub mod lossy;
 pub mod publish;
 pub mod rtmp;
 pub mod signal;
@@ -13,6 +17,8 @@ pub mod sse;
 
 use std::future::Future;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// The root of the source tree.
@@ -45,5 +51,50 @@ where
         }
         assert!(began.elapsed() < limit, "not within {limit:?}: {what}");
         tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// A port that is free now.
+pub fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// A number from the environment, for tests that can do more than they do every time.
+pub fn number(variable: &str, otherwise: u64) -> u64 {
+    match std::env::var(variable) {
+        Ok(text) => text.parse().unwrap_or_else(|e| panic!("{variable}={text}: {e}")),
+        Err(_) => otherwise,
+    }
+}
+
+/// For how long this machine gave a thread of this process no time at most, while this runs: what others than the daemon
+/// took. A thread that sleeps measures it.
+pub struct Starved {
+    over: Arc<AtomicBool>,
+    thread: std::thread::JoinHandle<Duration>,
+}
+
+impl Starved {
+    /// Begins to measure.
+    pub fn watch() -> Starved {
+        const STEP: Duration = Duration::from_millis(20);
+        let over = Arc::new(AtomicBool::new(false));
+        let ends = over.clone();
+        let thread = std::thread::spawn(move || {
+            let mut most = Duration::ZERO;
+            while !ends.load(Ordering::Relaxed) {
+                let began = Instant::now();
+                std::thread::sleep(STEP);
+                most = most.max(began.elapsed().saturating_sub(STEP));
+            }
+            most
+        });
+        Starved { over, thread }
+    }
+
+    /// The longest time until now.
+    pub fn end(self) -> Duration {
+        self.over.store(true, Ordering::Relaxed);
+        self.thread.join().unwrap()
     }
 }

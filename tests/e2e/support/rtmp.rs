@@ -7,6 +7,8 @@ use tokio::net::TcpStream;
 
 /// Bytes of C1, S1, C2 and S2.
 const HANDSHAKE: usize = 1536;
+/// Bytes of payload of a chunk that this client sends.
+pub const CHUNK: usize = 65_536;
 
 /// What became of an attempt to publish.
 #[derive(Debug)]
@@ -46,8 +48,8 @@ fn command(stream: u32, body: &[u8]) -> Vec<u8> {
     out
 }
 
-/// Publishes `key` in `app` and listens for up to three seconds.
-pub async fn publish(at: SocketAddr, app: &str, key: &str) -> Attempt {
+/// Connects and asks to publish `key` in `app`; what is said to that is still to be read.
+pub async fn open(at: SocketAddr, app: &str, key: &str) -> TcpStream {
     let mut socket = TcpStream::connect(at).await.unwrap();
     let mut hello = vec![3];
     hello.extend([0; 8]);
@@ -57,8 +59,9 @@ pub async fn publish(at: SocketAddr, app: &str, key: &str) -> Attempt {
     socket.read_exact(&mut answer).await.unwrap();
     socket.write_all(&answer[1..1 + HANDSHAKE]).await.unwrap();
 
-    // Set Chunk Size, so that every command is one chunk.
-    let mut out = vec![0x02, 0, 0, 0, 0, 0, 4, 1, 0, 0, 0, 0, 0, 1, 0, 0];
+    // Set Chunk Size to [`CHUNK`], so that every command is one chunk.
+    let mut out = vec![0x02, 0, 0, 0, 0, 0, 4, 1, 0, 0, 0, 0];
+    out.extend((CHUNK as u32).to_be_bytes());
     let mut connect = Vec::new();
     string(&mut connect, "connect");
     number(&mut connect, 1.0);
@@ -83,7 +86,12 @@ pub async fn publish(at: SocketAddr, app: &str, key: &str) -> Attempt {
     string(&mut publish, "live");
     out.extend(command(1, &publish));
     socket.write_all(&out).await.unwrap();
+    socket
+}
 
+/// Publishes `key` in `app` and listens for up to three seconds.
+pub async fn publish(at: SocketAddr, app: &str, key: &str) -> Attempt {
+    let mut socket = open(at, app, key).await;
     let mut said = Vec::new();
     let mut buffer = [0; 4096];
     let limit = tokio::time::Instant::now() + Duration::from_secs(3);

@@ -168,6 +168,33 @@ pub fn onsets(sound: &Sound) -> Vec<f64> {
     found
 }
 
+/// The instants at which a tone begins to sound, whatever else does: when 10 ms of it first reach half its loudest, after
+/// 100 ms without it.
+pub fn onsets_of(sound: &Sound, hertz: f64) -> Vec<f64> {
+    let (window, step) = (sound.rate as usize / 100, sound.rate as usize / 1000);
+    let mut found = Vec::new();
+    for (start, run) in &sound.runs {
+        let levels: Vec<f64> = (0..run.len().saturating_sub(window))
+            .step_by(step)
+            .map(|at| tone(&run[at..at + window], sound.rate, hertz))
+            .collect();
+        let most = levels.iter().copied().fold(0.0, f64::max);
+        let mut quiet = 0;
+        for (i, &level) in levels.iter().enumerate() {
+            // Half its loudest is reached when half of the window is full.
+            if level > most / 2.0 {
+                if quiet >= 100 {
+                    found.push(start + (i * step + window / 2) as f64 / f64::from(sound.rate));
+                }
+                quiet = 0;
+            } else if level < most / 4.0 {
+                quiet += 1;
+            }
+        }
+    }
+    found
+}
+
 /// By how many seconds each beep comes after the flash that belongs to it. Flashes without a beep near them do not
 /// count, so look at how many there are.
 pub fn offsets(flashes: &[f64], onsets: &[f64]) -> Vec<f64> {

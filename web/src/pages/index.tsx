@@ -8,7 +8,7 @@ import { page } from './page'
 /** The daemon's root: this page stands at it, whatever prefix a proxy put before it. */
 const root = new URL('.', location.href).href
 
-const OPTIONS = ['event', 'origin', 'language', 'captions', 'autoplay', 'muted', 'ui_language'] as const
+const OPTIONS = ['event', 'origin', 'language', 'captions', 'autoplay', 'muted', 'ui_language', 'title', 'fill'] as const
 
 const METHODS =
   'play() pause() setMuted(muted) setVolume(0…1) setLanguage(tag) setCaptions(tag | null) setQuality(height | "auto") ' +

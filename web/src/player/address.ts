@@ -75,6 +75,27 @@ export function eventAddresses(page: PageAddress, preview: string | null, hlsUrl
   return { state: new URL(`api/v1/events/${id}/state`, page.root).href, playlist: playlist.href }
 }
 
+/** A server that carries the event. */
+export interface Origin extends EventAddresses {
+  /** Its own root, to which relative addresses in its state refer. */
+  root: string
+}
+
+/**
+ * The servers that carry the event, the page's own first. A preview token is that server's own: it must not go to another.
+ *
+ * @param others multivariant playlists elsewhere; one that is not at its usual place tells nothing of the state, and is left out
+ */
+export function eventOrigins(page: PageAddress, preview: string | null, hlsUrl: string | null, others: readonly string[]): Origin[] {
+  const own = { root: page.root, ...eventAddresses(page, preview, hlsUrl) }
+  if (preview) return [own]
+  const found = others.map((playlist): Origin | null => {
+    const [, root, id] = /^(.*\/)live\/([^/?#]+)\/index\.m3u8$/.exec(playlist) ?? []
+    return root && id ? { root, state: `${root}api/v1/events/${id}/state`, playlist } : null
+  })
+  return [own, ...found.filter((origin) => origin !== null)]
+}
+
 /** The id in what somebody typed or pasted: the id itself, or the whole address of a watch page or embedded player. */
 export function eventIdFrom(text: string): string {
   const trimmed = text.trim()

@@ -4,18 +4,20 @@
  * and call the methods.
  */
 import { Store } from '../store'
-import { eventAddresses, type PageAddress, type PlayerOptions } from './address'
+import { eventOrigins, type Origin, type PageAddress, type PlayerOptions } from './address'
 import type { EngineError, EngineOptions, MediaEngine } from './engine'
 import { nextPhase, type Phase } from './machine'
+import { liveLatency } from './latency'
 import { NativeEngine } from './native-engine'
-import { Playback, type PlaybackStatus } from './playback'
+import { lacks, parseOffer, sameTrack, type Offer } from './offer'
+import { Playback, type Carried, type PlaybackStatus } from './playback'
 import { PreferenceStore } from './prefs'
 import { StateSource, type Connection } from './source'
 import { applyMessage, type EventState } from './state'
 import { findLanguage, initialAudio, initialCaptions, type Level, type Track } from './tracks'
 
 export interface TimeInfo {
-  /** Seconds behind the newest moment; null when nothing plays. */
+  /** Seconds behind live, by the event's clock where it is known; null when nothing plays. */
   latency: number | null
   /** Seconds behind where a viewer at the live edge stands; 0 at the live edge. */
   behind: number
@@ -62,6 +64,10 @@ export const DVR_MINIMUM = 20
 const OFFLINE_AFTER = 3000
 /** New tracks are loaded within this time, spread over the viewers. */
 const RELOAD_SPREAD = 1500
+/** How long the playlist is waited for that says which tracks there are now. */
+const OFFER_WITHIN = 5000
+/** How long an answer on the event's status is waited for before a refused playlist is repaired as a failure. */
+const ANSWER_WITHIN = 1000
 
 const NO_TIME: TimeInfo = { latency: null, behind: 0, atLive: true, window: 0, date: null }
 
@@ -108,7 +114,13 @@ export class PlayerCore {
   #started: boolean
   #height: number | null = null
   #reloadTimer: number | null = null
+  /** What the playlist offers now, beside what the engine read of it; ends with that engine. */
+  #offer: { engine: MediaEngine; now: Offer } | null = null
   #offlineTimer: number | null = null
+  /** Which server's word was taken last. */
+  #speaker = 0
+  /** The newest engine and the server it was given. */
+  #loading: { engine: MediaEngine; from: number } | null = null
 
   constructor(
     private readonly page: PageAddress,
@@ -127,7 +139,12 @@ export class PlayerCore {
     this.video = video
     this.freezeFrame = document.createElement('canvas')
     this.playback = new Playback(video, {
-      makeEngine: (events) => this.#makeEngine(events),
+      makeEngine: (events, carried) => this.#makeEngine(events, carried),
+      stillLive: async () => {
+        await Promise.race([this.#source.refresh(), new Promise((late) => setTimeout(late, ANSWER_WITHIN))])
+        return this.store.value.phase === 'live'
+      },
+      visible: () => document.visibilityState === 'visible',
       onChange: () => this.#update(),
       onBlocked: (what) => {
         if (what === 'sound') this.store.patch({ soundBlocked: true })
@@ -136,15 +153,15 @@ export class PlayerCore {
       onError: (error) => {
         this.store.patch({ error })
         // A refused playlist mostly means that the status has changed and the word of it is still on its way.
-        if (error?.httpStatus) this.#source.refresh()
+        if (error?.httpStatus) void this.#source.refresh()
       },
       onDrained: () => this.#decide(),
       onFreeze: (frozen) => this.#freeze(frozen),
     })
     this.#followCaptions()
     this.#source = new StateSource(
-      eventAddresses(page, options.preview, null).state,
-      (message) => this.#message(message),
+      eventOrigins(page, options.preview, null, [])[0]!.state,
+      (message, at) => this.#message(message, at),
       (connection) => this.#connection(connection),
     )
     this.store.patch({ muted: video.muted, volume: video.volume, awaitsPlay: !options.autoplay })
@@ -156,11 +173,11 @@ export class PlayerCore {
     // Fetched now, used when the event starts: by then the daemon may have been replaced by one with other files.
     if (this.options.engine !== 'native') import('./hls-engine').catch(() => undefined)
     addEventListener('online', () => {
-      this.#source.refresh()
+      void this.#source.refresh()
       this.playback.hurry()
     }, { signal })
     document.addEventListener('visibilitychange', () => {
-      if (document.visibilityState === 'visible') this.#source.refresh()
+      if (document.visibilityState === 'visible') void this.#source.refresh()
     }, { signal })
   }
 
@@ -216,7 +233,11 @@ export class PlayerCore {
     const track = this.store.value.audioTracks.find((one) => one.index === index)
     if (!track) return
     this.preferences.set({ language: { language: track.language, name: track.name } })
-    this.playback.engine?.setAudioTrack(index)
+    const engine = this.playback.engine
+    const own = this.#offered() ? sameTrack(engine?.audioTracks() ?? [], track) : index
+    // A language that came while it was live: the new engine starts with it.
+    if (own === -1) this.playback.reload()
+    else engine?.setAudioTrack(own)
     this.#update()
   }
 
@@ -233,7 +254,10 @@ export class PlayerCore {
     const track = this.store.value.captionTracks.find((one) => one.index === index)
     if (!track && index >= 0) return
     this.preferences.set({ captions: track ? track.language || track.name : 'off' })
-    this.playback.engine?.setCaptionTrack(index)
+    const engine = this.playback.engine
+    const own = track && this.#offered() ? sameTrack(engine?.captionTracks() ?? [], track) : index
+    if (track && own === -1) this.playback.reload()
+    else engine?.setCaptionTrack(own)
     this.#update()
   }
 
@@ -298,18 +322,72 @@ export class PlayerCore {
     this.play()
   }
 
-  #message(message: unknown): void {
+  /** The servers that carry the event, the page's own first. */
+  #origins(): Origin[] {
+    const { event } = this.store.value
+    return eventOrigins(this.page, this.options.preview, event?.hlsUrl ?? null, event?.otherOrigins ?? [])
+  }
+
+  /** @param at which of the servers says so */
+  #message(message: unknown, at: number): boolean {
     const previous = this.store.value.event
-    const event = applyMessage(previous, message, this.page.root, Date.now())
-    if (event === previous) return
+    const root = this.#origins()[at]?.root ?? this.page.root
+    let event = applyMessage(previous, message, root, Date.now())
+    // Another server has a say from when it is on air: before, nobody was sent to it, and its status is not the event's.
+    if (at > 0 && at !== this.#speaker && event?.status !== 'started') return false
+    this.#speaker = at
+    if (event === previous) return true
+    // Which others there are is for the page's own server to say: each one names those that are not itself.
+    if (at > 0 && event && previous) event = { ...event, hlsUrl: previous.hlsUrl, otherOrigins: previous.otherOrigins }
     this.store.patch({ event })
+    if (at === 0) this.#source.setOthers(this.#origins().slice(1).map((origin) => origin.state))
     this.#decide()
     if (previous && event && event.tracksVersion !== previous.tracksVersion && this.store.value.phase === 'live') {
       this.#reloadTimer ??= window.setTimeout(() => {
         this.#reloadTimer = null
-        this.playback.reload()
+        void this.#tracksChanged()
       }, Math.random() * RELOAD_SPREAD)
     }
+    return true
+  }
+
+  /**
+   * Takes in which tracks there are now. Playback goes on without a break when what plays is still what the viewer wants;
+   * when it is gone (then the floor is what is left), or one that was missed has come, the engine is replaced.
+   */
+  async #tracksChanged(): Promise<void> {
+    const { playback, preferences, options } = this
+    const engine = playback.engine
+    if (!engine?.ready) return playback.reload()
+    const offer = await this.#fetchOffer()
+    if (playback.engine !== engine || !playback.running) return
+    // A list that the browser follows by itself tells us no indices of its own.
+    if (!offer || engine.kind === 'native') return playback.reload()
+    const present = engine.audioTracks()
+    const audio = initialAudio(offer.audio, preferences.value.language, options.language)
+    const captions = initialCaptions(offer.captions, preferences.value.captions, options.captions)
+    if (lacks(offer.audio, audio, present) || lacks(offer.captions, captions, engine.captionTracks())) return playback.reload()
+    this.#offer = { engine, now: offer }
+    const wanted = sameTrack(present, offer.audio[audio])
+    if (wanted >= 0 && wanted !== engine.audioTrack()) engine.setAudioTrack(wanted)
+    const shown = sameTrack(engine.captionTracks(), offer.captions[captions])
+    if (shown !== engine.captionTrack()) engine.setCaptionTrack(shown)
+    this.#update()
+  }
+
+  async #fetchOffer(): Promise<Offer | null> {
+    const origins = this.#origins()
+    const { playlist } = origins[this.#source.at] ?? origins[0]!
+    try {
+      const response = await fetch(playlist, { cache: 'no-store', signal: AbortSignal.timeout(OFFER_WITHIN) })
+      return response.ok ? parseOffer(await response.text()) : null
+    } catch {
+      return null
+    }
+  }
+
+  #offered(): Offer | null {
+    return this.#offer?.engine === this.playback.engine ? this.#offer.now : null
   }
 
   #connection(connection: Connection): void {
@@ -344,20 +422,29 @@ export class PlayerCore {
     }
   }
 
-  async #makeEngine(events: ConstructorParameters<typeof NativeEngine>[2]): Promise<MediaEngine | null> {
+  async #makeEngine(events: ConstructorParameters<typeof NativeEngine>[2], carried: Carried): Promise<MediaEngine | null> {
     const { preferences, options, video } = this
+    const origins = this.#origins()
+    // From the server that is heard, or from the next one when the last engine was given no playlist.
+    const from = this.#loading && !this.#loading.engine.ready ? this.#loading.from + 1 : this.#source.at
+    const origin = origins[from % origins.length]!
+    const made = <E extends MediaEngine>(engine: E): E => {
+      this.#loading = { engine, from: from % origins.length }
+      return engine
+    }
     const engineOptions: EngineOptions = {
-      url: eventAddresses(this.page, options.preview, this.store.value.event?.hlsUrl ?? null).playlist,
+      url: origin.playlist,
       chooseAudio: (tracks) => initialAudio(tracks, preferences.value.language, options.language),
       chooseCaptions: (tracks) => initialCaptions(tracks, preferences.value.captions, options.captions),
       height: this.#height,
+      ...carried,
     }
     if (options.engine !== 'native') {
       // A chunk of its own: the page with its countdown does not wait for it.
       const { HlsEngine } = await import('./hls-engine')
-      if (HlsEngine.supported()) return new HlsEngine(video, engineOptions, events)
+      if (HlsEngine.supported()) return made(new HlsEngine(video, engineOptions, events))
     }
-    return NativeEngine.supported(video) ? new NativeEngine(video, engineOptions, events) : null
+    return NativeEngine.supported(video) ? made(new NativeEngine(video, engineOptions, events)) : null
   }
 
   #update(): void {
@@ -372,14 +459,20 @@ export class PlayerCore {
     })
     // While it is loaded anew, the menus stay as they were.
     if (engine?.ready || !playback.running) {
+      const offer = this.#offered()
+      const audio = engine?.audioTracks() ?? []
+      const captions = engine?.captionTracks() ?? []
+      /** The engine's choice, by its place in the list that is shown. */
+      const shown = (list: readonly Track[], all: readonly Track[], index: number): number =>
+        offer ? sameTrack(list, all.find((track) => track.index === index)) : index
       store.patch({
         levels: keepEqual(before.levels, engine?.levels() ?? []),
         level: engine?.level() ?? -1,
         currentLevel: engine?.currentLevel() ?? -1,
-        audioTracks: keepEqual(before.audioTracks, engine?.audioTracks() ?? []),
-        audioTrack: engine?.audioTrack() ?? -1,
-        captionTracks: keepEqual(before.captionTracks, engine?.captionTracks() ?? []),
-        captionTrack: engine?.captionTrack() ?? -1,
+        audioTracks: keepEqual(before.audioTracks, offer?.audio ?? audio),
+        audioTrack: shown(offer?.audio ?? [], audio, engine?.audioTrack() ?? -1),
+        captionTracks: keepEqual(before.captionTracks, offer?.captions ?? captions),
+        captionTrack: shown(offer?.captions ?? [], captions, engine?.captionTrack() ?? -1),
       })
     }
     const time = this.#time()
@@ -391,8 +484,9 @@ export class PlayerCore {
     const window = engine?.liveWindow()
     if (!engine || !window) return NO_TIME
     const behind = Math.max(0, window.target - this.video.currentTime)
-    const latency = engine.latency()
     const date = engine.playingDate()
+    const serverNow = Date.now() + (this.store.value.event?.clockOffset ?? 0)
+    const latency = liveLatency(date?.getTime() ?? null, serverNow, engine.latency())
     return {
       latency: latency === null ? null : tenth(latency),
       behind: tenth(behind),

@@ -15,15 +15,23 @@ export interface Stats {
   playback: Snapshot['playback']
   connection: Snapshot['connection']
   engine: 'hls.js' | 'native' | null
+  /** The server that it plays from, by PATHWAY-ID; null when the event has one alone. */
+  pathway: string | null
+  /** Times that it went on from another server because nothing came. */
+  moves: number
   /** `currentTime` in seconds. */
   position: number
   /** Seconds that can be played without loading. */
   buffered: number
   /** End of the last buffered range in the element's time. */
   buffered_end: number
-  /** Seconds behind the newest listed moment, and what is aimed at. */
+  /** Seconds behind the newest listed moment (sound or picture, whichever is newer), and what is aimed at. */
   latency: number | null
   target_latency: number | null
+  /** Seconds behind live as the page shows it: by the event's clock where it is known. */
+  live_latency: number | null
+  /** Seconds of the target that stalls have added to the playlist's hold-back. */
+  extra_hold_back: number
   /** Event timeline (PROGRAM-DATE-TIME) at `position`, Unix milliseconds. */
   playing_date: number | null
   /** Seconds that one can go back. */
@@ -42,6 +50,10 @@ export interface Stats {
   resumes: number
   jumps: number
   reloads: number
+  /** Times that the page was told of trouble. */
+  alarms: number
+  /** Lines that automatic quality does not exceed because this machine did not keep up, null for any. */
+  most_height: number | null
   levels: { height: number; bitrate: number }[]
   /** Index by hand or -1, and the one on screen. */
   level: number
@@ -100,11 +112,15 @@ export function exposeForTests(core: PlayerCore): void {
         playback: snapshot.playback,
         connection: snapshot.connection,
         engine: engine?.kind ?? null,
+        pathway: hls()?.levels[hls()?.loadLevel ?? -1]?.attrs['PATHWAY-ID'] ?? null,
+        moves: counters.moves,
         position: video.currentTime,
         buffered: Math.max(0, end - video.currentTime),
         buffered_end: end,
         latency: engine?.latency() ?? null,
         target_latency: hls()?.targetLatency ?? null,
+        live_latency: snapshot.time.latency,
+        extra_hold_back: core.playback.pace.extra,
         playing_date: engine?.playingDate()?.getTime() ?? null,
         window: snapshot.time.window,
         playback_rate: video.playbackRate,
@@ -120,6 +136,8 @@ export function exposeForTests(core: PlayerCore): void {
         resumes: counters.resumes,
         jumps: counters.jumps,
         reloads: counters.reloads,
+        alarms: counters.alarms,
+        most_height: core.playback.strain.most,
         levels: snapshot.levels.map(({ height, bitrate }) => ({ height, bitrate })),
         level: engine?.level() ?? -1,
         current_level: engine?.currentLevel() ?? -1,

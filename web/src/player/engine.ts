@@ -44,6 +44,10 @@ export interface EngineOptions {
   chooseCaptions(tracks: readonly Track[]): number
   /** A level picked by hand survives a reload by its height; null is automatic. */
   height: number | null
+  /** Seconds behind the newest moment to begin at; null as the playlist says. */
+  holdBack: number | null
+  /** Bits per second that were measured before, null when nothing was. */
+  bandwidth: number | null
 }
 
 /** Plays one playlist on one element. An engine is used once: to load anew, destroy it and make another. */
@@ -55,6 +59,8 @@ export interface MediaEngine {
   destroy(): void
   /** Goes on loading after a fatal network error, without giving up what is buffered. */
   resumeLoading(): void
+  /** Goes on from another server, where the playlist names one. @returns whether it does. */
+  moveOn(): boolean
   /** Tries to repair after a fatal media error, without loading anew. */
   recoverMedia(): void
   levels(): Level[]
@@ -69,8 +75,17 @@ export interface MediaEngine {
   captionTracks(): Track[]
   captionTrack(): number
   setCaptionTrack(index: number): void
+  /** Keeps automatic quality to at most so many lines; null for what the player's size shows. */
+  setMostHeight(height: number | null): void
+  /** Bits per second as measured, null when unknown. */
+  bandwidth(): number | null
   liveWindow(): LiveWindow | null
-  /** Seconds behind the newest moment, null when unknown. */
+  /** Seconds behind the newest moment that the playlist asks to stay, null when unknown. */
+  holdBack(): number | null
+  /** Stays so many seconds behind the newest moment instead. Where `paced` is false, the browser keeps its own counsel. */
+  setHoldBack(seconds: number): void
+  readonly paced: boolean
+  /** Seconds behind the newest listed moment, 0 at least; null when unknown. */
   latency(): number | null
   /** The wall clock of the event at the playing position. */
   playingDate(): Date | null

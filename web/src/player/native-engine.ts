@@ -19,6 +19,7 @@ const ASSUMED_HOLD_BACK = 6
 /** The browser's own HLS, where there is no MSE (older iPhones). It keeps its own counsel on quality. */
 export class NativeEngine implements MediaEngine {
   readonly kind = 'native'
+  readonly paced = false
   ready = false
   readonly #video: NativeVideo
   readonly #ends = new AbortController()
@@ -82,6 +83,11 @@ export class NativeEngine implements MediaEngine {
   resumeLoading(): void {
     this.#video.src = this.options.url
     this.#video.load()
+  }
+
+  /** The browser sees to it. */
+  moveOn(): boolean {
+    return false
   }
 
   recoverMedia(): void {
@@ -149,6 +155,22 @@ export class NativeEngine implements MediaEngine {
     this.events.onTracks()
   }
 
+  setMostHeight(): void {
+    // The browser chooses by itself, and sees its own decoder.
+  }
+
+  bandwidth(): null {
+    return null
+  }
+
+  holdBack(): null {
+    return null
+  }
+
+  setHoldBack(): void {
+    // Nor does it say how far behind it stays.
+  }
+
   liveWindow(): LiveWindow | null {
     const { seekable } = this.#video
     if (seekable.length === 0) return null
@@ -159,7 +181,7 @@ export class NativeEngine implements MediaEngine {
 
   latency(): number | null {
     const window = this.liveWindow()
-    return window && window.edge - this.#video.currentTime
+    return window && Math.max(0, window.edge - this.#video.currentTime)
   }
 
   playingDate(): Date | null {

@@ -3,7 +3,9 @@
  * still, repairs from the mildest means to the strongest (load on, jump to the live edge, load anew), and plays out what
  * it holds when told to drain. It never gives up: between two tries it waits at most `RETRY_MAX`.
  */
-import type { EngineError, EngineEvents, MediaEngine } from './engine'
+import type { EngineError, EngineEvents, EngineOptions, MediaEngine } from './engine'
+import { Pace } from './pace'
+import { Strain } from './rungs'
 
 /** First wait before a repair; doubled up to `RETRY_MAX`. */
 const RETRY_MIN = 300
@@ -13,6 +15,10 @@ const RETRY_MAX = 1600
 const TICK = 150
 /** A standstill this long is a stall that the viewer sees: the wait sign shows and it is counted. */
 const STALL_AFTER = 350
+/** When nothing has arrived for this long at a standstill, another server is turned to where there is one… */
+const MOVE_AFTER = 1200
+/** … and then the next one after this. */
+const MOVE_AGAIN = 4000
 /** A standstill this long is not going to end by itself: jump over a hole, to the live edge. */
 const JUMP_AFTER = 2500
 /** … and this long without anything arriving either: load everything anew. Doubled with each try that fails… */
@@ -23,13 +29,15 @@ const RELOAD_MAX = 22_000
 const RELOAD_REGARDLESS = 2.5
 /**
  * A viewer who follows the live edge and was thrown back this far by a stall is taken to it again. Less is made up for by
- * playing a little faster (hls.js does so within one target duration).
+ * playing a little faster (`pace`).
  */
 const FOLLOW_WITHIN = 3
 /** Such a jump needs time to show its effect. */
 const FOLLOW_AGAIN = 4000
-/** How long after a playlist was gone the event may say that it has paused or ended. */
-const CLOSING_GRACE = 500
+/** Answers that say "not for you, or no more": an event that pauses or ends gives them before the word of it arrives. */
+const REFUSALS = [401, 403, 404, 410]
+/** How often the decoder is looked at. */
+const SAMPLE_EVERY = 1000
 /** While draining, the end of what is held is reached when playback stands still for this long at the edge… */
 const DRAINED_AT_EDGE = 300
 /** … or this long before it, since the rest is still served for a hold-back time but may not arrive. */
@@ -47,6 +55,10 @@ export interface PlaybackCounters {
   resumes: number
   jumps: number
   reloads: number
+  /** Times that it went on from another server because nothing came. */
+  moves: number
+  /** Times that the page was told of trouble; what passes or belongs to a pause or an end is not. */
+  alarms: number
   /** The newest errors, oldest first. */
   errors: { at: string; code: string; detail: string; fatal: boolean }[]
 }
@@ -56,7 +68,11 @@ const MAX_ERRORS = 50
 
 export interface PlaybackHost {
   /** Makes an engine for the present choices; null when this browser can play nothing of the kind. */
-  makeEngine(events: EngineEvents): Promise<MediaEngine | null>
+  makeEngine(events: EngineEvents, carried: Carried): Promise<MediaEngine | null>
+  /** Asks whether the event is still on air, and answers soon, also when nobody answers. */
+  stillLive(): Promise<boolean>
+  /** Whether the viewer sees the page; browsers drop pictures of those not seen. */
+  visible(): boolean
   /** Something that `Playback` shows has changed. */
   onChange(): void
   /** Sound (muted playback began instead) or all playback is refused until the viewer does something. */
@@ -68,6 +84,9 @@ export interface PlaybackHost {
   /** A picture should stay on screen while the element is emptied. */
   onFreeze(frozen: boolean): void
 }
+
+/** What one engine leaves to the next. */
+export type Carried = Pick<EngineOptions, 'holdBack' | 'bandwidth'>
 
 export type PlaybackStatus =
   /** Nothing is loaded. */
@@ -81,10 +100,13 @@ export type PlaybackStatus =
   | 'paused'
 
 export class Playback {
-  readonly counters: PlaybackCounters = { stalls: 0, stalledMs: 0, resumes: 0, jumps: 0, reloads: 0, errors: [] }
+  readonly counters: PlaybackCounters = { stalls: 0, stalledMs: 0, resumes: 0, jumps: 0, reloads: 0, moves: 0, alarms: 0, errors: [] }
   engine: MediaEngine | null = null
   /** Whether the viewer wants it to play, as opposed to what it does. */
   wanted = true
+
+  readonly pace = new Pace()
+  readonly strain = new Strain()
 
   #generation = 0
   #running = false
@@ -92,6 +114,14 @@ export class Playback {
   #ready = false
   #shown = false
   #stalled = false
+  /** When the present or last stall began. */
+  #stallBegan = -Infinity
+  /** Something could not be had or was repaired: a stall after it is not for want of distance. */
+  #lastTrouble = -Infinity
+  #lastSample = -Infinity
+  #carried: Carried = { holdBack: null, bandwidth: null }
+  #doubting = false
+  #alarmed = false
   #jumped = false
   #broken = false
   #failures = 0
@@ -104,6 +134,7 @@ export class Playback {
   /** The viewer is at the live edge by wish: did not seek back, did not pause. */
   #following = true
   #lastJump = -Infinity
+  #lastMove = -Infinity
   #retryTimer: number | null = null
   #ticker: number | null = null
 
@@ -257,12 +288,15 @@ export class Playback {
           if (current()) this.host.onChange()
         },
         onTrouble: (error) => {
-          if (current()) this.#note(error, false)
+          if (!current()) return
+          this.#note(error, false)
+          if (error.code === 'network') this.#lastTrouble = this.now()
+          if (this.#refused(error)) void this.#doubt(error)
         },
         onFatal: (error) => {
           if (current()) this.#fatal(error)
         },
-      })
+      }, this.#carried)
     } catch (cause) {
       // The engine's own code could not be fetched: the daemon is away.
       if (current()) this.#fatal({ code: 'network', detail: `player code: ${String(cause)}`, httpStatus: null })
@@ -273,10 +307,12 @@ export class Playback {
       return
     }
     if (engine === null) {
-      this.host.onError({ code: 'unsupported', detail: 'no MediaSource and no native HLS', httpStatus: null })
+      this.#alarm({ code: 'unsupported', detail: 'no MediaSource and no native HLS', httpStatus: null })
       return
     }
     this.engine = engine
+    this.strain.restart()
+    engine.setMostHeight(this.strain.most)
     engine.load()
     this.host.onChange()
   }
@@ -284,6 +320,13 @@ export class Playback {
   #unload(): void {
     this.#cancelRepair()
     const engine = this.engine
+    if (engine) {
+      const base = engine.holdBack()
+      this.#carried = {
+        holdBack: base !== null && this.pace.extra > 0 ? base + this.pace.extra : null,
+        bandwidth: engine.bandwidth() ?? this.#carried.bandwidth,
+      }
+    }
     this.engine = null
     this.#shown = false
     this.#stalled = false
@@ -314,24 +357,50 @@ export class Playback {
     if (errors.length > MAX_ERRORS) errors.shift()
   }
 
-  #fatal(error: EngineError, told = false): void {
+  #alarm(error: EngineError): void {
+    if (!this.#alarmed) this.counters.alarms += 1
+    this.#alarmed = true
+    this.host.onError(error)
+  }
+
+  #calm(): void {
+    this.#alarmed = false
+    this.host.onError(null)
+  }
+
+  /** Refused while something plays: then there are two reasons to tell apart. */
+  #refused(error: EngineError): boolean {
+    return error.httpStatus !== null && REFUSALS.includes(error.httpStatus) && this.#shown && !this.#draining
+  }
+
+  /**
+   * An event that pauses or ends takes its playlists away a moment before the word of it is here, so the event is asked.
+   * Meanwhile the engine tries again by itself, what is held plays on, and nobody is told of trouble.
+   */
+  async #doubt(error: EngineError): Promise<void> {
+    if (this.#doubting) return
+    this.#doubting = true
+    const generation = this.#generation
+    const live = await this.host.stillLive()
+    this.#doubting = false
+    if (!this.#running || generation !== this.#generation || this.#draining || !live) return
+    this.#note(error, true)
+    this.#alarm(error)
+    this.#broken = true
+    this.#scheduleRepair()
+  }
+
+  #fatal(error: EngineError): void {
+    this.#lastTrouble = this.now()
     // What is held plays out either way, and then the page is shown: nothing to repair.
-    if (this.#draining) {
+    if (this.#draining || this.#refused(error)) {
       this.#note(error, false)
       this.#broken = true
-      return
-    }
-    // An event that pauses or ends takes its playlists away a moment before it says so.
-    if (error.httpStatus === 404 && !told) {
-      this.#broken = true
-      const { engine } = this
-      window.setTimeout(() => {
-        if (this.#running && this.engine === engine) this.#fatal(error, true)
-      }, CLOSING_GRACE)
+      if (!this.#draining) void this.#doubt(error)
       return
     }
     this.#note(error, true)
-    this.host.onError(error)
+    this.#alarm(error)
     if (error.code === 'unsupported') return
     this.#broken = true
     if (error.code === 'media') {
@@ -366,8 +435,11 @@ export class Playback {
 
   #repair(): void {
     if (!this.#running || this.#draining) return
-    // While something is left to play, or the viewer has paused at a picture, go on without tearing it down.
-    const keep = this.#shown && this.#ready && (this.#ahead() > 0.5 || this.video.paused) && this.#failures < 6
+    this.#lastTrouble = this.now()
+    // While something is left to play, the viewer has paused at a picture, or nothing milder was tried yet, go on without
+    // tearing it down.
+    const mild = this.#ahead() > 0.5 || this.video.paused || this.#failures <= 1
+    const keep = this.#shown && this.#ready && mild && this.#failures < 6
     if (keep && this.engine) {
       this.#broken = false
       this.counters.resumes += 1
@@ -405,10 +477,11 @@ export class Playback {
       if (this.#stalled) {
         this.#stalled = false
         this.#healthySince = now
+        this.#stepBack(now)
       }
       if (!this.#broken && this.#shown && this.#failures > 0 && now - this.#healthySince > HEALTHY_AFTER) this.#failures = 0
       if (this.#shown) this.#reloadAfter = RELOAD_AFTER
-      if (!this.#broken && this.#shown) this.host.onError(null)
+      if (!this.#broken && this.#shown) this.#calm()
     }
     const still = now - this.#lastProgress
     if (this.#draining) {
@@ -419,6 +492,8 @@ export class Playback {
     } else if (this.wanted && !this.video.paused && this.#retryTimer === null && this.engine) {
       this.#unstick(still, now)
     }
+    this.#keepPace(now)
+    this.#watchDecoder(now)
     if (this.#stalled) this.counters.stalledMs += TICK
     this.host.onChange()
   }
@@ -428,13 +503,25 @@ export class Playback {
       this.#stalled = true
       this.counters.stalls += 1
       this.#healthySince = now
+      this.#stallBegan = this.#lastProgress
+      if (this.#lastTrouble < this.#stallBegan && this.host.visible()) {
+        this.strain.stalled(this.#ahead(), this.#height(), this.#heights(), now)
+        this.engine?.setMostHeight(this.strain.most)
+      }
     }
     const quiet = now - this.#lastActivity
+    if (this.#stalled && quiet > MOVE_AFTER && now - this.#lastMove > MOVE_AGAIN && this.engine?.moveOn()) {
+      // Refused connections move it by themselves; this is for those that are not answered at all.
+      this.counters.moves += 1
+      this.#lastMove = now
+      this.#lastTrouble = now
+    }
     if (still > this.#reloadAfter && (quiet > this.#reloadAfter || still > this.#reloadAfter * RELOAD_REGARDLESS)) {
       this.#reloadAfter = Math.min(RELOAD_MAX, this.#reloadAfter * 2)
       this.reload()
     } else if (still > JUMP_AFTER && !this.#jumped && this.#shown) {
       this.#jumped = true
+      this.#stepBack(now)
       const target = this.engine?.liveWindow()?.target
       if (target !== undefined && target - this.video.currentTime > 0.3) {
         this.#jump(target)
@@ -443,6 +530,59 @@ export class Playback {
       const target = this.engine?.liveWindow()?.target
       if (target !== undefined && target - this.video.currentTime > FOLLOW_WITHIN) this.#jump(target)
     }
+  }
+
+  /** After a stall during which all could be had too little was in hand: more from now on. Once for each stall. */
+  #stepBack(now: number): void {
+    if (this.#lastTrouble >= this.#stallBegan) return
+    this.pace.stalled((now - this.#stallBegan) / 1000, now)
+    this.#stallBegan = -Infinity
+    this.#keepDistance()
+  }
+
+  #keepDistance(): void {
+    const base = this.engine?.holdBack() ?? null
+    // Once moved, it must be moved back as well.
+    if (!this.engine || base === null || (this.pace.extra === 0 && this.#carried.holdBack === null)) return
+    this.#carried = { ...this.#carried, holdBack: base + this.pace.extra }
+    this.engine.setHoldBack(base + this.pace.extra)
+  }
+
+  /** Stays at its distance from the live edge; back in the window, and while the rest plays out, at the speed of life. */
+  #keepPace(now: number): void {
+    const { engine, video } = this
+    if (!engine?.paced) return
+    const window = engine.liveWindow()
+    if (window && this.#shown && !this.#draining) {
+      const distance = window.target - video.currentTime
+      const rate = this.pace.step({ distance, ahead: this.#ahead(), following: this.#following }, now)
+      this.#keepDistance()
+      if (video.playbackRate !== rate) video.playbackRate = rate
+    } else if (video.playbackRate !== 1) {
+      video.playbackRate = 1
+    }
+  }
+
+  #watchDecoder(now: number): void {
+    const { engine, video } = this
+    if (!engine || !this.#shown || this.#stalled || video.paused || now - this.#lastSample < SAMPLE_EVERY) return
+    this.#lastSample = now
+    if (!this.host.visible()) {
+      this.strain.restart()
+      return
+    }
+    const { totalVideoFrames: frames, droppedVideoFrames: dropped } = video.getVideoPlaybackQuality()
+    this.strain.sample({ now, frames, dropped, height: this.#height() }, this.#heights())
+    engine.setMostHeight(this.strain.most)
+  }
+
+  #height(): number {
+    const { engine } = this
+    return engine?.levels()[engine.currentLevel()]?.height ?? 0
+  }
+
+  #heights(): number[] {
+    return this.engine?.levels().map((level) => level.height) ?? []
   }
 
   #jump(target: number): void {

@@ -1,7 +1,8 @@
 /**
  * Follows an event's state. The stream of server-sent events is what is wanted; a proxy that holds it back is noticed
  * and the same address is asked as JSON instead, so that a change is known within seconds at the worst. Every failure is
- * retried for as long as the page is open, since nobody is there to press a button.
+ * retried for as long as the page is open, since nobody is there to press a button. Where other servers carry the event
+ * (`setOthers`), each failure is also a turn to the next of them; the one that answers is listened to until it fails.
  */
 
 export type Connection =
@@ -53,15 +54,30 @@ export class StateSource {
   #heard = false
   #streamWorks = false
   #isRefused = false
+  #others: readonly string[] = []
+  /** Which address is asked: 0 is the server's own, then the others. */
+  #at = 0
   /** Raised with every try, so that answers to an abandoned one are dropped. */
   #generation = 0
 
   constructor(
     private readonly url: string,
-    private readonly onMessage: (message: unknown) => void,
+    /** `at` says who speaks: 0 for `url`, then the others; false when it has no say, which counts as a failure. */
+    private readonly onMessage: (message: unknown, at: number) => unknown,
     private readonly onConnection: (connection: Connection) => void,
     private readonly environment: SourceEnvironment = browserEnvironment,
   ) {}
+
+  /** Whose word holds: 0 for `url`, then the others. */
+  get at(): number {
+    return this.#at
+  }
+
+  /** The same event's state on other servers. */
+  setOthers(urls: readonly string[]): void {
+    this.#others = urls
+    if (this.#at > urls.length) this.#at = 0
+  }
 
   start(): void {
     if (!this.#stopped) return
@@ -77,15 +93,18 @@ export class StateSource {
     this.#timers.clear()
   }
 
-  /** Asks for the state now: the network is back, the page is visible again, a playlist was refused. */
-  refresh(): void {
-    if (!this.#stopped) void this.#ask()
+  /**
+   * Asks for the state now: the network is back, the page is visible again, a playlist was refused. Resolves when the
+   * answer was handled, or there is none.
+   */
+  async refresh(): Promise<void> {
+    if (!this.#stopped) await this.#ask()
   }
 
   #open(): void {
     this.#close()
     const generation = this.#generation
-    const stream = this.environment.openStream(this.url)
+    const stream = this.environment.openStream(this.#address())
     this.#stream = stream
     this.#streamWorks = false
     stream.onmessage = ({ data }) => {
@@ -98,8 +117,7 @@ export class StateSource {
       }
       this.#streamWorks = true
       this.#stopSilence()
-      this.#online()
-      this.onMessage(message)
+      this.#heardOf(message)
     }
     stream.onerror = () => {
       if (generation !== this.#generation) return
@@ -109,6 +127,27 @@ export class StateSource {
       this.#retry()
     }
     this.#silence = this.#later(SILENT_AFTER, () => this.#poll(generation))
+  }
+
+  #address(): string {
+    return this.#others[this.#at - 1] ?? this.url
+  }
+
+  #heardOf(message: unknown): void {
+    if (this.onMessage(message, this.#at) === false) this.#failed()
+    else this.#online()
+  }
+
+  /** No answer, or none that counts: another server may have one. */
+  #failed(): void {
+    this.#isRefused = false
+    this.onConnection(this.#heard ? 'reconnecting' : 'connecting')
+    if (this.#others.length === 0) return
+    this.#at = (this.#at + 1) % (this.#others.length + 1)
+    if (this.#stream === null) return
+    // Open, but of the server that failed.
+    this.#close()
+    this.#retry()
   }
 
   #close(): void {
@@ -147,25 +186,26 @@ export class StateSource {
 
   /** One request for the JSON form; it also tells why a stream failed, which `EventSource` does not. */
   async #ask(): Promise<void> {
+    const at = this.#at
     let answer: { status: number; body: unknown }
     try {
-      answer = await this.environment.fetchJson(this.url)
+      answer = await this.environment.fetchJson(this.#address())
     } catch {
-      this.#isRefused = false
-      if (!this.#stopped) this.onConnection(this.#heard ? 'reconnecting' : 'connecting')
-      return
+      answer = { status: 0, body: null }
     }
-    if (this.#stopped) return
+    // Meanwhile another server may have been turned to.
+    if (this.#stopped || at !== this.#at) return
     if (answer.status === 200) {
-      this.#online()
-      this.onMessage(answer.body)
+      this.#heardOf(answer.body)
+    } else if (at > 0) {
+      // What another server does not know, or not show, says nothing of the event.
+      this.#failed()
     } else if (answer.status === 404 || answer.status === 410) {
       this.#refused('gone')
     } else if (answer.status === 401 || answer.status === 403) {
       this.#refused('denied')
     } else {
-      this.#isRefused = false
-      this.onConnection(this.#heard ? 'reconnecting' : 'connecting')
+      this.#failed()
     }
   }
 

@@ -10,12 +10,17 @@
  * What is unknown is ignored, what is missing has a default: an older page must survive a newer daemon.
  */
 
+import { betterOffset } from './latency'
+
 export type Status = 'inactive' | 'preview' | 'started' | 'paused' | 'ended'
 
 const STATUSES: readonly Status[] = ['inactive', 'preview', 'started', 'paused', 'ended']
 
 /** Longest text that is shown; what a page receives is not trusted to be reasonable. */
 const MAX_TEXT = 2000
+
+/** Other servers that are taken note of. */
+const MAX_ORIGINS = 8
 
 export interface ServiceMessage {
   text: string
@@ -38,6 +43,8 @@ export interface EventState {
   serviceMessage: ServiceMessage | null
   /** Where the multivariant playlist is, when not at its usual place. */
   hlsUrl: string | null
+  /** Multivariant playlists of other servers that carry the event, in their order of preference. */
+  otherOrigins: readonly string[]
   /** Raised each time the tracks are said to have changed. */
   tracksVersion: number
   /** Server clock minus this computer's, in milliseconds. */
@@ -97,6 +104,12 @@ function serviceMessageOf(value: unknown): ServiceMessage | null {
   return words === '' ? null : { text: words, until: time(value['until']) }
 }
 
+function otherOriginsOf(value: unknown, base: string): string[] {
+  if (!Array.isArray(value)) return []
+  const urls = value.slice(0, MAX_ORIGINS).map((origin) => (isObject(origin) ? address(origin['hls_url'], base) : null))
+  return urls.filter((url) => url !== null)
+}
+
 /**
  * The state after `message`, or `previous` itself when the message says nothing to a player.
  *
@@ -128,8 +141,9 @@ export function applyMessage(previous: EventState | null, message: unknown, base
         images: imagesOf(message['images'], base),
         serviceMessage: serviceMessageOf(message['service_message']),
         hlsUrl: address(message['hls_url'], base),
+        otherOrigins: otherOriginsOf(message['other_origins'], base),
         tracksVersion: previous?.tracksVersion ?? 0,
-        clockOffset: serverTime === null ? (previous?.clockOffset ?? 0) : serverTime - now,
+        clockOffset: serverTime === null ? (previous?.clockOffset ?? 0) : betterOffset(previous?.clockOffset ?? null, serverTime - now),
       }
     }
     default:

@@ -7,9 +7,11 @@ import { readFileSync, existsSync } from 'node:fs'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo, Socket } from 'node:net'
 import { extname, join, resolve } from 'node:path'
+import type { RoomStandIn } from './rooms'
 import { AUDIOS, loadMedia, PART, PARTS_PER_SEGMENT, SEGMENT, SEGMENTS, VIDEOS, type Rendition } from './media'
 
 const DIST = resolve(import.meta.dirname, '../../dist')
+const ROOMS = ['booth', 'manage', 'participant', 'test']
 /** Segments that exist when an event is made: what can be seeked back into. */
 const HISTORY = 16
 /** Segments listed. */
@@ -20,6 +22,7 @@ const TYPES: Record<string, string> = {
   '.js': 'text/javascript; charset=utf-8',
   '.css': 'text/css; charset=utf-8',
   '.svg': 'image/svg+xml',
+  '.txt': 'text/plain; charset=utf-8',
 }
 
 export const POLICY =
@@ -45,14 +48,18 @@ class LiveEvent {
   closedAt = 0
   captions = true
   audios: readonly (typeof AUDIOS)[number][] = AUDIOS
+  /** Seconds by which pictures come later than sound: an encoder that does not keep up. */
+  pictureDelay = 0
+  /** Seconds by which captions come later than sound: somebody writes them. They are shown that much longer. */
+  captionDelay = 0
   /** No new parts from here on: the encoder and all behind it stand still. */
   frozenAt: number | null = null
 
   constructor(public fields: EventFields) {}
 
-  /** Complete parts by now. */
-  parts(): number {
-    const now = this.frozenAt ?? Date.now()
+  /** Complete parts by now, of sound unless it says pictures. @param delay seconds that something comes later than these */
+  parts(pictures = false, delay = pictures ? this.pictureDelay : 0): number {
+    const now = (this.frozenAt ?? Date.now()) - delay * 1000
     return Math.min(SEGMENTS * PARTS_PER_SEGMENT, Math.floor((now - this.zero) / (PART * 1000)))
   }
 
@@ -60,14 +67,18 @@ class LiveEvent {
     return JSON.stringify({ type: 'state', at: new Date().toISOString(), ...this.fields, server_time: new Date().toISOString() })
   }
 
-  send(message: object): void {
+  /** @returns when it was sent, Unix ms */
+  send(message: object): number {
+    const sent = Date.now()
     for (const stream of this.streams) stream.write(`data: ${JSON.stringify({ at: new Date().toISOString(), ...message })}\n\n`)
+    return sent
   }
 
-  setStatus(status: string): void {
+  /** @param told false keeps the word of it from players: they have to ask @returns when it was set, Unix ms */
+  setStatus(status: string, told = true): number {
     if (this.fields.status === 'started' && status !== 'started') this.closedAt = Date.now()
     this.fields.status = status
-    this.send({ type: 'status', status })
+    return told ? this.send({ type: 'status', status }) : Date.now()
   }
 
   update(fields: Partial<EventFields>): void {
@@ -85,6 +96,8 @@ export class StandIn {
   readonly requests: string[] = []
   /** Paths answered with this status instead. */
   readonly refusals: { path: RegExp; status: number }[] = []
+  /** Booths, management room, participants and connection tests, where a test has them. */
+  rooms: RoomStandIn | null = null
   #media: Map<string, Rendition>
   #server: Server | null = null
   #sockets = new Set<Socket>()
@@ -112,6 +125,10 @@ export class StandIn {
         if (!response.headersSent) response.writeHead(500)
         response.end(String(error))
       })
+    })
+    server.on('upgrade', (request, socket) => {
+      if (this.rooms) this.rooms.upgrade(request, socket as Socket)
+      else socket.destroy()
     })
     server.on('connection', (socket) => {
       this.#sockets.add(socket)
@@ -141,6 +158,10 @@ export class StandIn {
     if (refusal) return problem(response, refusal.status)
     const [, first = '', second = ''] = url.pathname.split('/')
     if (first === 'watch' || first === 'embed') return file(response, `${first}.html`)
+    if (ROOMS.includes(first)) {
+      if (await this.rooms?.answer(request, response)) return
+      return file(response, `${first}.html`)
+    }
     if (url.pathname === '/') return file(response, 'index.html')
     if (url.pathname === '/player.js') return file(response, 'player.js')
     if (first === 'assets') return file(response, url.pathname.slice(1))
@@ -182,13 +203,14 @@ export class StandIn {
     if (path === 'index.m3u8') return playlist(response, this.#multivariant(event, url.search))
     const [name = '', leaf = ''] = path.split('/')
     if (leaf === 'media.m3u8') {
-      await this.#block(event, url, allowed)
+      const pictures = VIDEOS.some((video) => video.name === name)
+      await this.#block(event, url, pictures, allowed)
       if (!allowed()) return problem(response, 404)
-      return playlist(response, name === 'captions' ? this.#captions(event) : this.#mediaPlaylist(event, url.search))
+      return playlist(response, name === 'captions' ? this.#captions(event) : this.#mediaPlaylist(event, pictures, url.search))
     }
     if (name === 'captions') {
       response.writeHead(200, { 'content-type': 'text/vtt' })
-      response.end(cueFile(Number.parseInt(leaf, 10)))
+      response.end(cueFile(Number.parseInt(leaf, 10), 2 * SEGMENT + event.captionDelay))
       return
     }
     const rendition = this.#media.get(name)
@@ -199,7 +221,7 @@ export class StandIn {
     const first = Number(match[1]) * PARTS_PER_SEGMENT + Number(match[2] ?? 0)
     const last = match[2] === undefined ? first + PARTS_PER_SEGMENT : first + 1
     // A part that is hinted at is answered when it is complete.
-    while (event.parts() < last) {
+    while (event.parts(VIDEOS.some((video) => video.name === name)) < last) {
       if (!allowed()) return problem(response, 404)
       if (response.destroyed || event.frozenAt !== null) return problem(response, 404)
       await sleep(10)
@@ -208,13 +230,13 @@ export class StandIn {
   }
 
   /** Holds a request for a part that is not there yet (RFC 8216bis, section 6.2.5.2). */
-  async #block(event: LiveEvent, url: URL, allowed: () => boolean): Promise<void> {
+  async #block(event: LiveEvent, url: URL, pictures: boolean, allowed: () => boolean): Promise<void> {
     const segment = url.searchParams.get('_HLS_msn')
     if (segment === null) return
     const part = Number(url.searchParams.get('_HLS_part') ?? PARTS_PER_SEGMENT - 1)
     const wanted = Number(segment) * PARTS_PER_SEGMENT + part + 1
     const until = Date.now() + 3 * SEGMENT * 1000
-    while (event.parts() < wanted && Date.now() < until && allowed()) await sleep(10)
+    while (event.parts(pictures) < wanted && Date.now() < until && allowed()) await sleep(10)
   }
 
   #multivariant(event: LiveEvent, search: string): string {
@@ -240,8 +262,8 @@ export class StandIn {
     return lines.join('\n') + '\n'
   }
 
-  #mediaPlaylist(event: LiveEvent, search: string): string {
-    const parts = event.parts()
+  #mediaPlaylist(event: LiveEvent, pictures: boolean, search: string): string {
+    const parts = event.parts(pictures)
     const last = Math.floor(parts / PARTS_PER_SEGMENT)
     const first = Math.max(0, last - WINDOW)
     // A preview token is on every address; the directives of the reload are not.
@@ -267,7 +289,7 @@ export class StandIn {
   }
 
   #captions(event: LiveEvent): string {
-    const last = Math.floor(event.parts() / PARTS_PER_SEGMENT)
+    const last = Math.floor(event.parts(false, event.captionDelay) / PARTS_PER_SEGMENT)
     const first = Math.max(0, last - WINDOW)
     const lines = ['#EXTM3U', '#EXT-X-VERSION:10', '#EXT-X-TARGETDURATION:2', `#EXT-X-MEDIA-SEQUENCE:${first}`]
     for (let segment = first; segment < last; segment += 1) {
@@ -278,11 +300,11 @@ export class StandIn {
   }
 }
 
-/** Shown from the start of its segment for two segments: there is always one on screen behind the live edge. */
-function cueFile(segment: number): string {
+/** Shown from the start of its segment for two segments or more: there is always one on screen behind the live edge. */
+function cueFile(segment: number, duration: number): string {
   const at = (seconds: number) => `00:${String(Math.floor(seconds / 60)).padStart(2, '0')}:${(seconds % 60).toFixed(3).padStart(6, '0')}`
   const start = segment * SEGMENT
-  return `WEBVTT\nX-TIMESTAMP-MAP=MPEGTS:0,LOCAL:00:00:00.000\n\n${at(start)} --> ${at(start + 2 * SEGMENT)}\nUntertitel <b>${segment}</b>\n`
+  return `WEBVTT\nX-TIMESTAMP-MAP=MPEGTS:0,LOCAL:00:00:00.000\n\n${at(start)} --> ${at(start + duration)}\nUntertitel <b>${segment}</b>\n`
 }
 
 export const sleep = (milliseconds: number): Promise<void> => new Promise((done) => setTimeout(done, milliseconds))

@@ -1,8 +1,10 @@
+import { readFileSync } from 'node:fs'
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import type { Browser, Frame, Page } from 'playwright-core'
+import { resolve } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { complaints, launch, open, plays, until, watchFor } from './browser'
+import { accessibilityFaults, complaints, launch, open, plays, shot, until, watchFor } from './browser'
 import { StandIn } from './daemon'
 
 const daemon = new StandIn()
@@ -16,6 +18,7 @@ beforeAll(async () => {
   browser = await launch()
   site = createServer((request, response) => {
     response.writeHead(200, { 'content-type': 'text/html; charset=utf-8' })
+    if (request.url?.startsWith('/example')) return response.end(readFileSync(resolve(import.meta.dirname, '../../example/index.html')))
     response.end(
       `<!doctype html><html lang="en"><title>Site</title><div id="player"></div><script src="${daemon.origin}/player.js"></script>` +
         (request.url === '/frame' ? `<iframe id="other" srcdoc="<p>other</p>"></iframe>` : ''),
@@ -64,7 +67,7 @@ test('the JavaScript API goes there and back between two origins', async () => {
   const page = await open(browser, siteOrigin)
   const frame = await embed(page, { event: 'api', language: 'de', ui_language: 'fr', title: 'Our congress' })
   expect(new URL(frame.url()).origin).not.toBe(siteOrigin)
-  expect(await page.locator('iframe').getAttribute('title')).toBe('Our congress')
+  await expect.poll(() => page.locator('iframe').getAttribute('title'), { timeout: 10_000 }).toBe('Our congress')
   await expect.poll(async () => ((await call(page, 'getState')) as { name: string }).name).toBe('Embedded')
   await frame.getByText('L’événement n’a pas encore commencé').first().waitFor()
 
@@ -120,6 +123,31 @@ test('autoplay can be left to the viewer, and to the page', async () => {
   await call(page, 'play')
   const now = await until(frame, 'playing', (one) => one.playback === 'playing' && one.decoded_frames > 0)
   expect(now.muted).toBe(true)
+  await page.context().close()
+})
+
+test('the example page does what it shows', async () => {
+  daemon.event('example', { name: 'Embedded', status: 'started' })
+  const page = await open(browser, `${siteOrigin}/example?origin=${encodeURIComponent(daemon.origin)}&event=example`)
+  await page.getByRole('button', { name: 'Deutsch' }).waitFor()
+  const frame = page.frames().find((one) => one.url().includes('/embed/'))!
+  await plays(frame)
+  await page.getByRole('button', { name: 'Deutsch' }).click()
+  await until(frame, 'German', (now) => now.audio_tracks[now.audio_track]?.language === 'de')
+  await page.locator('button[aria-pressed=true]', { hasText: 'Deutsch' }).waitFor()
+  await page.getByLabel('Captions').selectOption('Deutsch')
+  await until(frame, 'captions', (now) => now.captions.length > 0)
+  await page.getByLabel('Quality').selectOption('144p')
+  await until(frame, '144p', (now) => now.height === 144)
+  await page.getByRole('button', { name: '30 seconds back' }).click()
+  await page.getByText(/^2\d\.\d s behind live, back in time\.$|^3\d\.\d s behind live, back in time\.$/).waitFor()
+  await page.getByRole('button', { name: 'Live', exact: true }).click()
+  await until(frame, 'live', (now) => (now.latency ?? 99) < 4)
+  await page.getByRole('button', { name: 'Mute' }).click()
+  await until(frame, 'muted', (now) => now.muted)
+  await expect.poll(() => page.getByRole('log').textContent(), { timeout: 10_000 }).toContain('languagechange {"language":"de","name":"Deutsch"}')
+  expect(await accessibilityFaults(page)).toEqual([])
+  await shot(page, 'example')
   await page.context().close()
 })
 

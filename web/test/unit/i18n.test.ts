@@ -29,7 +29,7 @@ describe('languages', () => {
       .filter((name) => /\.tsx?$/.test(name))
       .map((name) => readFileSync(resolve(folder, '..', name), 'utf8'))
       .join('\n')
-    const computed = /^(status|option)\./
+    const computed = /^(status|option|grade)\./
     const unused = Object.keys(english).filter((key) => !sources.includes(`'${key}'`) && !computed.test(key))
     expect(unused).toEqual([])
   })

@@ -1,10 +1,11 @@
 import { describe, expect, test } from 'vitest'
-import { eventAddresses, eventIdFrom, parseAddress, parseOptions } from '../../src/player/address'
+import { eventAddresses, eventIdFrom, eventOrigins, parseAddress, parseOptions } from '../../src/player/address'
 import { nextPhase, plays, type Phase, type PhaseInput } from '../../src/player/machine'
 import { parsePreferences, PreferenceStore } from '../../src/player/prefs'
 import { actionFor } from '../../src/player/shortcuts'
 import { applyMessage, imageFor, textFor, type EventState, type Status } from '../../src/player/state'
 import { clockText, countdownParts, durationText } from '../../src/player/time'
+import { lacks, parseOffer, sameTrack } from '../../src/player/offer'
 import { findLanguage, initialAudio, initialCaptions, levelLabel, sortedLevels, type Level, type Track } from '../../src/player/tracks'
 
 const BASE = 'https://live.example.org/'
@@ -23,7 +24,7 @@ describe('state', () => {
     expect(first).toEqual({
       status: 'inactive', name: 'Congress', description: 'Plain language', scheduledStart: NOW, countdown: true,
       texts: { inactive: 'Soon' }, images: { general: 'https://live.example.org/pictures/a.png' },
-      serviceMessage: { text: 'Hello', until: NOW + 600_000 }, hlsUrl: null, tracksVersion: 0, clockOffset: 5000,
+      serviceMessage: { text: 'Hello', until: NOW + 600_000 }, hlsUrl: null, otherOrigins: [], tracksVersion: 0, clockOffset: 5000,
     })
   })
 
@@ -41,6 +42,15 @@ describe('state', () => {
       expect(apply(first, message)).toBe(first)
     }
     expect(apply(null, { type: 'status', status: 'started' })).toBeNull()
+  })
+
+  test('other servers are taken note of, within reason', () => {
+    const other = (hls_url: unknown) => ({ pathway: 'b', hls_url })
+    const origins = (other_origins: unknown) => apply(null, { status: 'started', other_origins })?.otherOrigins
+    const url = 'https://b.example/live/ID/index.m3u8'
+    expect(origins([other(url), other('javascript:alert(1)'), other(5), null])).toEqual([url])
+    expect(origins(Array.from({ length: 50 }, () => other(url)))?.length).toBe(8)
+    expect(origins({ hls_url: url })).toEqual([])
   })
 
   test('texts are bounded', () => {
@@ -147,6 +157,13 @@ describe('addresses', () => {
 
   test('the token goes along, also to a playlist elsewhere', () => {
     const page = { event: 'a/b', root: 'https://h/x/' }
+    const others = ['https://b.example/x/live/ID-2/index.m3u8', 'https://cdn.example/other.m3u8']
+    expect(eventOrigins(page, null, null, others)).toEqual([
+      { root: page.root, ...eventAddresses(page, null, null) },
+      { root: 'https://b.example/x/', state: 'https://b.example/x/api/v1/events/ID-2/state', playlist: others[0] },
+    ])
+    // A manager's token is for its own server.
+    expect(eventOrigins(page, 'T', null, others)).toEqual([{ root: page.root, ...eventAddresses(page, 'T', null) }])
     expect(eventAddresses(page, null, null)).toEqual({
       state: 'https://h/x/api/v1/events/a%2Fb/state', playlist: 'https://h/x/live/a%2Fb/index.m3u8',
     })
@@ -207,4 +224,41 @@ test('times read as people read them', () => {
   expect(countdownParts(-1)).toEqual([{ unit: 'minute', value: 0 }, { unit: 'second', value: 0 }])
   expect(durationText(125, 'en')).toBe('2 minutes 5 seconds')
   expect(durationText(0, 'de')).toBe('0 Sekunden')
+})
+
+describe('offer', () => {
+  const PLAYLIST = [
+    '#EXTM3U', '#EXT-X-VERSION:10',
+    '#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="a",NAME="Original",LANGUAGE="en",DEFAULT=YES,AUTOSELECT=YES,CHANNELS="2",URI="floor/media.m3u8"',
+    '#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="a",NAME="Français, live",LANGUAGE="fr",DEFAULT=NO,URI="fr/media.m3u8?a=NAME"',
+    '#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="b",NAME="Original",LANGUAGE="en",DEFAULT=YES,URI="floor64/media.m3u8"',
+    '#EXT-X-MEDIA:TYPE=SUBTITLES,GROUP-ID="c",NAME="Deutsch",LANGUAGE="de",URI="captions/media.m3u8"',
+    '#EXT-X-MEDIA:TYPE=CLOSED-CAPTIONS,GROUP-ID="cc",NAME="CC1",INSTREAM-ID="CC1"',
+    '#EXT-X-STREAM-INF:BANDWIDTH=1,AUDIO="a"', 'v/media.m3u8', '',
+  ]
+
+  test('is read from the multivariant playlist, each rendition once', () => {
+    expect(parseOffer(PLAYLIST.join('\r\n'))).toEqual({
+      audio: [
+        { index: 0, name: 'Original', language: 'en', isDefault: true },
+        { index: 1, name: 'Français, live', language: 'fr', isDefault: false },
+      ],
+      captions: [{ index: 0, name: 'Deutsch', language: 'de', isDefault: false }],
+    })
+    expect(parseOffer('')).toBeNull()
+    expect(parseOffer('{"status":404}')).toBeNull()
+    expect(parseOffer('#EXTM3U\n#EXTINF:2,\na.m4s\n')).toBeNull()
+  })
+
+  test('is compared with what the engine has by name and language', () => {
+    const one = (index: number, name: string, language: string) => ({ index, name, language, isDefault: false })
+    const offered = [one(0, 'Original', 'en'), one(1, 'Deutsch', 'de')]
+    const present = [one(0, 'Original', 'en'), one(1, 'Français', 'fr'), one(2, 'Deutsch', 'de')]
+    expect(sameTrack(present, offered[1])).toBe(2)
+    expect(sameTrack(offered, present[1])).toBe(-1)
+    expect(sameTrack(offered, undefined)).toBe(-1)
+    expect(lacks(offered, 1, present)).toBe(false)
+    expect(lacks(present, 1, offered)).toBe(true)
+    expect(lacks(offered, -1, present)).toBe(false)
+  })
 })

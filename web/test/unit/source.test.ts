@@ -12,15 +12,23 @@ class World {
   connections: Connection[] = []
   #id = 0
 
-  readonly source = new StateSource('u', (message) => this.messages.push(message), (connection) => this.connections.push(connection), {
-    openStream: () => {
+  /** Addresses that were asked, streams and requests. */
+  urls: string[] = []
+  /** Servers that do not answer. */
+  down = new Set<string>()
+  /** Whether a message of another server counts. */
+  say: boolean | undefined
+
+  readonly source = new StateSource('u', (message, at) => (this.messages.push(message), at === 0 || this.say), (connection) => this.connections.push(connection), {
+    openStream: (url) => {
+      this.urls.push(url)
       const stream = { onerror: null, onmessage: null, closed: false, close() { this.closed = true } }
       this.streams.push(stream)
       return stream
     },
-    fetchJson: async () => {
+    fetchJson: async (url) => {
       this.asked += 1
-      if (!this.answer) throw new Error('refused')
+      if (!this.answer || this.down.has(url)) throw new Error('refused')
       return this.answer
     },
     setTimer: (callback, milliseconds) => {
@@ -129,4 +137,40 @@ test('after stop nothing is asked or told', async () => {
   await world.pass(60_000)
   expect([world.messages.length, world.asked, world.timers.length]).toEqual([0, 0, 0])
   expect(stream.closed).toBe(true)
+})
+
+test('where others carry the event, a server that fails is left for the next, and that one kept', async () => {
+  world.source.setOthers(['v', 'w'])
+  world.stream.onmessage?.({ data: '{"status":"started"}' })
+  world.down.add('u')
+  world.stream.onerror?.()
+  await world.pass(1)
+  await world.pass(500)
+  expect([world.urls.at(-1), world.source.at]).toEqual(['v', 1])
+  world.stream.onmessage?.({ data: '{"status":"started"}' })
+  expect(world.connections.at(-1)).toBe('online')
+  await world.pass(CHECK_EVERY * 1.25 + 1)
+  expect([world.source.at, world.stream.closed]).toEqual([1, false])
+  // Not knowing the event, it has nothing to say of it.
+  world.answer = { status: 404, body: null }
+  world.stream.onerror?.()
+  await world.pass(1)
+  await world.pass(500)
+  expect([world.connections.at(-1), world.source.at]).toEqual(['reconnecting', 2])
+})
+
+test('a server without a say is passed over, and a silent one that hangs is left open to nobody', async () => {
+  world.source.setOthers(['v'])
+  world.stream.onmessage?.({ data: '{"status":"started"}' })
+  world.say = false
+  world.down.add('u')
+  // The stream is open still; asking tells that nobody is there.
+  await world.source.refresh()
+  await world.pass(500)
+  expect(world.urls).toEqual(['u', 'v'])
+  world.stream.onmessage?.({ data: '{"status":"preview"}' })
+  expect([world.connections.at(-1), world.source.at]).toEqual(['reconnecting', 0])
+  await world.pass(RETRY_MAX)
+  expect(world.urls.at(-1)).toBe('u')
+  expect(world.streams.filter((stream) => !stream.closed).length).toBe(1)
 })

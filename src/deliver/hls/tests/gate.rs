@@ -5,7 +5,7 @@ use super::*;
 /// Everything that can be guessed of an event that is fed.
 fn guesses() -> Vec<String> {
     let mut all: Vec<String> =
-        ["index.m3u8", "manifest.mpd", "720p/media.m3u8", "720p/iframes.m3u8", "720p/init-0.mp4"]
+        ["index.m3u8", "manifest.mpd", "steering.json", "720p/media.m3u8", "720p/iframes.m3u8", "720p/init-0.mp4"]
             .map(String::from)
             .to_vec();
     for n in FIRST..FIRST + 8 {

@@ -1,7 +1,8 @@
 //! The origin behind real sockets.
 
 use super::*;
-use crate::net::{HttpOptions, Inherited, Limits, Listener, http};
+use crate::net::http::Site;
+use crate::net::{Gate, HttpOptions, Inherited, Limits, Listener, http};
 use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -16,9 +17,11 @@ fn client(http2: bool) -> reqwest::Client {
 
 fn serve(bed: &Bed, options: HttpOptions) -> SocketAddr {
     let at = "127.0.0.1:0".parse().expect("address");
-    let listener = Listener::bind("[http] listen", at, Limits::default(), &mut Inherited::default()).expect("port");
+    let listener =
+        Listener::bind("[http] listen", at, &Gate::new(Limits::default()), &mut Inherited::default()).expect("port");
     let address = listener.local_addr();
-    http::serve(&bed.group, listener, None, bed.router.clone(), options);
+    let site = Site::from(axum::Router::new()).direct(PREFIX, bed.direct.clone());
+    http::serve(&bed.group, listener, None, site, options);
     address
 }
 

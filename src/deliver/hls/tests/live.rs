@@ -65,6 +65,36 @@ async fn waiting_has_bounds() {
 }
 
 #[tokio::test]
+async fn a_daemon_that_stops_tells_held_requests_to_come_again() {
+    let mut bed = Bed::new(Dur::from_secs(60)).await;
+    bed.open();
+    bed.segments(4);
+    let (number, _) = bed.next;
+    let paths = [format!("720p/media.m3u8?_HLS_msn={number}&_HLS_part=0"), format!("720p/{number}.0.m4s")];
+    let held = paths.each_ref().map(|path| bed.hold(path));
+    bed.clock.run(Dur::from_millis(1)).await;
+    assert!(held.iter().all(|h| !h.is_finished()));
+    bed.origin.drain();
+    let late = paths.each_ref().map(|path| bed.hold(path));
+    // No time passes: nobody waits any longer.
+    for held in held.into_iter().chain(late) {
+        let answer = held.await.expect("answered");
+        assert_eq!((answer.status, answer.header("retry-after")), (StatusCode::SERVICE_UNAVAILABLE, "1"));
+    }
+    assert_eq!(bed.get("720p/media.m3u8").await.status, StatusCode::OK, "what is there is served");
+    // Even when the event is taken down in the same moment, and only then is it gone.
+    let mut bed = Bed::new(Dur::from_secs(60)).await;
+    bed.open();
+    bed.segments(4);
+    let held = bed.hold(&paths[0]);
+    bed.clock.run(Dur::from_millis(1)).await;
+    bed.origin.drain();
+    drop(bed.event.take());
+    assert_eq!(held.await.expect("answered").status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(bed.get("720p/media.m3u8").await.status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
 async fn a_thousand_held_requests_share_one_playlist() {
     let mut bed = Bed::new(Dur::from_secs(60)).await;
     bed.open();
@@ -142,9 +172,13 @@ async fn playlists_are_what_the_parser_takes_for_them() {
         }
     }
     // A language that is taken away leaves the index; players that have it keep it.
-    bed.event().retire("de");
+    bed.event().list_sounds(&["floor"]);
     assert!(!bed.get("index.m3u8").await.text().contains("de/media.m3u8"));
     assert_eq!(bed.get("de/media.m3u8").await.status, StatusCode::OK);
+    // It may come back, and the order is the one that was asked for.
+    bed.event().list_sounds(&["de", "floor"]);
+    let index = bed.get("index.m3u8").await.text().to_owned();
+    assert!(index.find("URI=\"de/media.m3u8") < index.find("URI=\"floor/media.m3u8"), "{index}");
     let waiting = bed.hold(&format!("de/media.m3u8?_HLS_msn={}&_HLS_part=5", bed.next.0));
     bed.clock.run(Dur::ZERO).await;
     bed.event().remove("de").await;
@@ -170,6 +204,28 @@ async fn the_index_waits_for_renditions_that_have_not_begun_but_not_for_ever() {
     bed.clock.run(Dur::from_secs(4)).await;
     let answer = waiting.await.expect("answered");
     assert!(answer.text().contains("360p/media.m3u8") && !answer.text().contains("240p"), "{}", answer.text());
+}
+
+#[tokio::test]
+async fn what_joins_is_named_when_it_reaches_back_to_where_players_are() {
+    let mut bed = Bed::new(Dur::ZERO).await;
+    bed.open();
+    bed.segments(2);
+    let mut named = bed.event().named();
+    let (late, _) = bed.event().join(sound("fr", false), Cut::Grid(grid())).await.expect("free name");
+    bed.event().list_sounds(&["floor", "de", "fr"]);
+    late.apply(Output::Init(header(false)));
+    bed.sinks.push(late);
+    named.mark_unchanged();
+    // Three times 2 s are not yet in three segments of 1.92 s.
+    for _ in 0..3 {
+        bed.segments(1);
+        assert!(!bed.get("index.m3u8").await.text().contains("fr/media.m3u8"));
+        assert!(!named.has_changed().expect("open"));
+    }
+    bed.segments(1);
+    assert!(named.has_changed().expect("open"));
+    assert!(bed.get("index.m3u8").await.text().contains("fr/media.m3u8"));
 }
 
 #[tokio::test]

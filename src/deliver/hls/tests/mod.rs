@@ -3,16 +3,17 @@
 mod gate;
 mod http;
 mod live;
+mod origins;
 mod storage;
 
 use super::*;
 use crate::media::{AudioCodec, AudioFormat};
 use crate::media::{Clock, Grid, Media, SimClock, Track, TrackId, Ts, VideoCodec, VideoFormat};
+use crate::net::http::Direct;
 use crate::package::{Cut, IFrame, Init, Output, Part, RenditionKind, RenditionSpec};
-use axum::http::{HeaderMap, Method, StatusCode};
+use axum::http::{HeaderMap, Method, Request, StatusCode};
 use bytes::Bytes;
 use std::path::Path;
-use tower::ServiceExt;
 
 /// A segment's number some time in 2026, and the grid.
 const FIRST: u64 = 930_000_000;
@@ -25,6 +26,8 @@ fn start_of(number: u64) -> Ts {
     grid().segment_start(number)
 }
 
+/// Where requests come from.
+const PEER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 1);
 /// The token that managers have in these tests.
 const TOKEN: &str = "manager-token";
 /// A viewer's token.
@@ -53,7 +56,8 @@ fn header(video: bool) -> Arc<Init> {
     let (id, media, codecs) = if video {
         let config = Bytes::from_static(b"\x01\x64\x00\x1f");
         let codec = VideoCodec::H264;
-        let format = VideoFormat { codec, config, width: 1280, height: 720, frame_rate: Some((25, 1)) };
+        let format =
+            VideoFormat { codec, config, width: 1280, height: 720, frame_rate: Some((25, 1)), sample_aspect: None };
         (TrackId::VIDEO, Media::Video(format), "avc1.64001f")
     } else {
         let config = Bytes::from_static(b"\x11\x90");
@@ -78,7 +82,7 @@ struct Bed {
     clock: SimClock,
     group: Group,
     origin: Origin,
-    router: Router,
+    direct: Direct,
     event: Option<EventStream>,
     sinks: Vec<Sink>,
     /// The next segment and part that [`Bed::feed`] makes.
@@ -100,7 +104,7 @@ impl Bed {
         let mut bed = Bed {
             clock,
             group,
-            router: origin.router(),
+            direct: direct(&origin),
             origin,
             event: Some(event),
             sinks: Vec::new(),
@@ -156,7 +160,7 @@ impl Bed {
     }
 
     async fn ask(&self, method: Method, path: &str, headers: &[(&str, &str)]) -> Answer {
-        ask(self.router.clone(), method, path.to_owned(), headers).await
+        ask(&self.direct, method, path.to_owned(), headers).await
     }
 
     async fn get(&self, path: &str) -> Answer {
@@ -165,8 +169,8 @@ impl Bed {
 
     /// A request that is left waiting.
     fn hold(&self, path: &str) -> tokio::task::JoinHandle<Answer> {
-        let (router, path) = (self.router.clone(), format!("/live/ev1/{path}"));
-        held(async move { ask(router, Method::GET, path, &[]).await })
+        let (direct, path) = (self.direct.clone(), format!("/live/ev1/{path}"));
+        held(async move { ask(&direct, Method::GET, path, &[]).await })
     }
 
     /// Waits until the writer has nothing to do.
@@ -233,13 +237,22 @@ impl Answer {
     }
 }
 
-async fn ask(router: Router, method: Method, path: String, headers: &[(&str, &str)]) -> Answer {
+/// The origin as the daemon puts it into its HTTP server.
+fn direct(origin: &Origin) -> Direct {
+    let shared = origin.shared.clone();
+    Arc::new(move |request, peer| {
+        let answer = serve::answer(shared.clone(), request, Some(peer));
+        Box::pin(async move { Ok(answer.await) })
+    })
+}
+
+async fn ask(direct: &Direct, method: Method, path: String, headers: &[(&str, &str)]) -> Answer {
     let mut request = Request::builder().method(method).uri(path);
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
-    let request = request.body(Body::empty()).expect("request");
-    let response = router.oneshot(request).await.expect("never fails");
+    let (request, ()) = request.body(()).expect("request").into_parts();
+    let response = direct(request, PEER).await.expect("never fails");
     let (parts, body) = response.into_parts();
     let body = axum::body::to_bytes(body, 64 << 20).await.expect("body");
     Answer { status: parts.status, headers: parts.headers, body }

@@ -94,8 +94,8 @@ function SeekBar({ core, snapshot }: { core: PlayerCore; snapshot: Snapshot }) {
 
 function LiveButton({ core, snapshot }: { core: PlayerCore; snapshot: Snapshot }) {
   const { latency, atLive, behind } = snapshot.time
-  const paused = snapshot.playback === 'paused'
-  const live = atLive && !paused
+  // Before the first picture, nobody watches anything live.
+  const live = atLive && latency !== null && snapshot.playback !== 'paused' && !snapshot.awaitsPlay
   const seconds = latency === null ? '' : new Intl.NumberFormat(locale(), { maximumFractionDigits: 1, minimumFractionDigits: 1 }).format(latency)
   const delay = latency === null ? '' : t('player.live_latency', { seconds })
   return (
