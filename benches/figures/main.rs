@@ -5,6 +5,7 @@
 #![allow(clippy::disallowed_methods, clippy::large_futures, clippy::panic, clippy::unwrap_used)]
 
 mod ears;
+mod failover;
 mod fanout;
 mod glass;
 mod ingest;
@@ -17,6 +18,7 @@ mod packager;
 mod process;
 mod serving;
 mod source;
+mod srt;
 #[allow(dead_code)]
 #[path = "../../tests/e2e/support/mod.rs"]
 mod support;
@@ -27,8 +29,10 @@ use std::process::ExitCode;
 use table::Figure;
 
 /// All benches, in the order in which they run.
-const ALL: [&str; 10] =
-    ["packager", "ladder", "mixing", "fanout", "ears", "ingest", "serving", "latency", "glass", "memory"];
+const ALL: [&str; 12] = [
+    "packager", "ladder", "mixing", "fanout", "ears", "ingest", "srt", "failover", "serving", "latency", "glass",
+    "memory",
+];
 
 fn run(name: &str, minutes: f64) -> Vec<Figure> {
     let runtime = || tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
@@ -39,6 +43,8 @@ fn run(name: &str, minutes: f64) -> Vec<Figure> {
         "fanout" => runtime().block_on(fanout::run()),
         "ears" => runtime().block_on(ears::run()),
         "ingest" => runtime().block_on(ingest::run()),
+        "srt" => runtime().block_on(srt::run()),
+        "failover" => runtime().block_on(failover::run()),
         "serving" => runtime().block_on(serving::run()),
         "latency" => runtime().block_on(latency::run()),
         "glass" => runtime().block_on(glass::run()),

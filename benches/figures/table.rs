@@ -9,6 +9,9 @@ pub enum Limit {
     RatioMost(f64),
     /// Ours ÷ the peer's is at least this.
     RatioLeast(f64),
+    /// Ours is at most the peer's, both being counts of events by chance, each event as many as this: within two standard
+    /// deviations of the difference of two such counts.
+    CountMost(f64),
     /// Told for its own sake.
     None,
 }
@@ -41,7 +44,7 @@ impl Figure {
     }
 
     fn ratio(&self) -> Option<f64> {
-        self.peer.map(|(_, peer)| self.ours / peer)
+        self.peer.filter(|(_, peer)| *peer > 0.0).map(|(_, peer)| self.ours / peer)
     }
 
     /// Whether the limit holds; a figure without one always does.
@@ -50,6 +53,10 @@ impl Figure {
             Limit::Most(most) => self.ours <= most,
             Limit::RatioMost(most) => self.ratio().is_some_and(|r| r <= most),
             Limit::RatioLeast(least) => self.ratio().is_some_and(|r| r >= least),
+            Limit::CountMost(each) => self.peer.is_some_and(|(_, peer)| {
+                let (ours, peer) = (self.ours / each, peer / each);
+                ours - peer <= 2.0 * (ours + peer).sqrt()
+            }),
             Limit::None => true,
         }
     }
@@ -59,6 +66,7 @@ impl Figure {
             Limit::Most(most) => format!("<= {} {}", short(most), self.unit),
             Limit::RatioMost(most) => format!("ratio <= {most}"),
             Limit::RatioLeast(least) => format!("ratio >= {least}"),
+            Limit::CountMost(_) => "<= peer, by chance".to_owned(),
             Limit::None => String::new(),
         };
         let holds = match (self.limit, self.holds()) {

@@ -23,7 +23,7 @@ use crate::package::{Cut, Output, Packager, RenditionKind, RenditionSpec, Resume
 use crate::store::{Event, OutputShape, Settings, StoreError};
 use std::collections::HashMap;
 use std::sync::Arc;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{broadcast, mpsc, watch};
 
 /// Encoded access units between engine and packagers: a second of a whole ladder with a dozen languages. When the
 /// packagers are behind by more, the engine waits.
@@ -175,11 +175,30 @@ async fn transcode(
     let (mut status, selector) = (engine.status(), running.selector.clone());
     running.group.spawn_until_cancelled("content", async move {
         // A status changes with everything that it tells; most of the time this is nothing new.
-        let mut told = None;
+        let (mut told, mut told_alike) = (None, None);
         while status.changed().await.is_ok() {
-            let content = status.borrow_and_update().content;
+            let (content, alike) = {
+                let status = status.borrow_and_update();
+                (status.content, status.sound_match)
+            };
             if told.replace(content) != Some(content) {
                 selector.measured(content);
+            }
+            if let Some(found) = alike
+                && told_alike.replace(found) != Some(found)
+            {
+                selector.alike(found);
+            }
+        }
+    });
+    let (mut heard, comparer) = (running.selector.sounds(), engine.clone());
+    running.group.spawn_until_cancelled("inputs' sounds", async move {
+        loop {
+            match heard.recv().await {
+                Ok((input, packet)) => comparer.sound(input, packet),
+                // A hole in what is compared.
+                Err(broadcast::error::RecvError::Lagged(_)) => {}
+                Err(broadcast::error::RecvError::Closed) => return,
             }
         }
     });

@@ -259,9 +259,9 @@ pub(super) struct Switch {
     cause: String,
     /// How much of the programme is missing, as measured on its timeline.
     gap_seconds: Option<f64>,
-    /// How it was known which instant of the new input follows: `content` (the inputs are equal) or `arrival`;
-    /// null for the slate.
-    #[schema(pattern = "^(content|arrival)$")]
+    /// How it was known which instant of the new input follows: `content` (the inputs are equal), `sound` (they sound
+    /// alike) or `arrival`; null for the slate.
+    #[schema(pattern = "^(content|sound|arrival)$")]
     matched_by: Option<String>,
 }
 
@@ -269,7 +269,7 @@ pub(super) struct Switch {
 #[derive(ToSchema)]
 #[allow(dead_code, reason = "describes, is never made")]
 pub(super) struct Alignment {
-    /// As of a switch: `content`.
+    /// As of a switch: `content` or `sound`.
     matched_by: String,
     /// How much later backup brings the same instant; negative where main is later.
     backup_behind_seconds: f64,

@@ -22,6 +22,7 @@
 
 pub mod content;
 pub mod history;
+pub mod likeness;
 pub mod mix;
 pub mod protocol;
 mod rooms;
@@ -32,7 +33,10 @@ pub mod worker;
 pub use mix::downmix::Channels;
 
 use crate::hub;
-use crate::media::{Content, Dur, Grid, MixPlan, Packet, SharedClock, TrackId, Ts, VoiceId, VoicePacket, VoiceReport};
+use crate::media::{
+    Content, Dur, Grid, InputName, MixPlan, Packet, SharedClock, SoundMatch, TrackId, Ts, VoiceId, VoicePacket,
+    VoiceReport,
+};
 use crate::task::Group;
 use bytes::Bytes;
 use std::path::PathBuf;
@@ -41,6 +45,9 @@ use tokio::sync::{broadcast, mpsc, watch};
 
 /// Voice packets that wait for the child: half a second of 32 voices.
 pub const VOICE_PACKETS: usize = 1024;
+
+/// Packets of the inputs' sounds that wait for the child to compare them: five seconds of two.
+pub const SOUND_PACKETS: usize = 512;
 
 /// What one event's engine makes.
 #[derive(Clone, Debug, PartialEq)]
@@ -336,6 +343,12 @@ pub struct Status {
     pub mixes_late: u64,
     /// Packets for rooms that the child dropped because the daemon was slow to take them.
     pub room_dropped: u64,
+    /// How the sounds given to [`Engine::sound`] belong together, as measured last; none while that is not known.
+    #[serde(skip)]
+    pub sound_match: Option<SoundMatch>,
+    /// Packets of them that were not compared because the child was busy.
+    #[serde(skip)]
+    pub sounds_dropped: u64,
 }
 
 /// A running engine. Dropping it stops the child.
@@ -346,6 +359,7 @@ pub struct Engine {
     rooms: rooms::RoomStreams,
     wishes: watch::Sender<Wishes>,
     voices: broadcast::Sender<VoicePacket>,
+    sounds: broadcast::Sender<(InputName, Packet)>,
     clock: SharedClock,
     group: Group,
 }
@@ -393,6 +407,7 @@ impl Engine {
         let rooms = rooms::RoomStreams::default();
         rooms.set(room.as_ref(), &config.audio);
         let (voices, voices_rx) = broadcast::channel(VOICE_PACKETS);
+        let (sounds, sounds_rx) = broadcast::channel(SOUND_PACKETS);
         let (wishes, wishes_rx) = watch::channel(Wishes::new(config.audio.clone(), clock.now()));
         let links = supervisor::Links {
             out,
@@ -401,11 +416,12 @@ impl Engine {
             preview: preview_tx,
             wishes: wishes_rx,
             voices: voices_rx,
+            sounds: sounds_rx,
         };
         let run = supervisor::Supervisor::new(config, programme, links, clock.clone());
         let token = group.token();
         group.spawn("engine", run.run(token));
-        Engine { status, preview, room, rooms, wishes, voices, clock, group }
+        Engine { status, preview, room, rooms, wishes, voices, sounds, clock, group }
     }
 
     /// What a room sees and hears: the picture of [`RoomSpec`] and one sound, which is the floor's ([`RoomSpec::floor`]) or
@@ -423,6 +439,14 @@ impl Engine {
             // Without a receiver the engine has stopped.
             let _ = self.voices.send(packet);
         }
+    }
+
+    /// A packet of an input's sound as it came, on the source's clock, to find out how the inputs belong together
+    /// ([`Status::sound_match`]); another `epoch` is another run of that clock. Never waits: when the engine is behind by
+    /// [`SOUND_PACKETS`], the oldest go and are counted (`boothcast_engine_sounds_lost_packets_total`).
+    pub fn sound(&self, input: InputName, packet: Packet) {
+        // Without a receiver the engine has stopped.
+        let _ = self.sounds.send((input, packet));
     }
 
     /// Replaces the mix plan; what it changes takes effect for what is spoken from now on. Kept, and sent again after a

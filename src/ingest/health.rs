@@ -479,7 +479,8 @@ impl Health {
             bitrate,
             bytes,
             av_skew_seconds: skew.map(|s| round(s.as_secs_f64(), 3)),
-            rtt_seconds: state.rtt.map(|r| round(r.as_secs_f64(), 4)),
+            // To the microsecond, as SRT measures it: within a machine it is a few tens of them.
+            rtt_seconds: state.rtt.map(|r| round(r.as_secs_f64(), 6)),
             srt: state.srt.clone(),
             timeline: TimelineHealth {
                 jumps: state.stats.jumps,

@@ -26,6 +26,17 @@ impl Stretch {
     }
 }
 
+/// Where the sounds of both inputs of an event are alike: they carry the same programme.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SoundMatch {
+    /// Main's clock less backup's at the same sound.
+    pub apart: Dur,
+    /// When that was measured, on the daemon's clock.
+    pub at: Ts,
+    /// Which run of each input's clock it was measured of, as [`super::Packet::epoch`] said.
+    pub epochs: [u32; 2],
+}
+
 /// What has been so, without a break, up to what was measured last; none: what was measured last was not so. Only what a
 /// source sent counts: a picture that is repeated because none came is not frozen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -16,7 +16,7 @@ pub mod window;
 
 pub use clock::{Clock, SharedClock, SimClock, SystemClock};
 pub use codec::{AudioCodec, AudioFormat, VideoCodec, VideoFormat};
-pub use content::{Content, Stretch};
+pub use content::{Content, SoundMatch, Stretch};
 pub use grid::Grid;
 pub use mix::{LanguageMix, MixPlan, Ramps, VoiceId, VoicePacket, VoiceReport};
 pub use packet::{InputName, Media, Packet, Track, TrackId};

@@ -1,13 +1,16 @@
 //! How far the clocks of two inputs are apart that carry the same programme. Pure.
 //!
-//! Where one encoder feeds both inputs, their access units are equal byte for byte once `ingest` has taken
+//! **By content.** Where one encoder feeds both inputs, their access units are equal byte for byte once `ingest` has taken
 //! the container away. Each unit leaves a fingerprint with its source time; one that the other input has too, and both just
 //! once, votes for the distance of the two clocks. [`ENOUGH`] votes in a row that agree are certain: units that many pictures
 //! of a still scene share, or a looped file's, vote for nothing or against each other.
 //!
+//! **By sound.** Where two encoders are fed alike, what they send decodes to nearly the same sound. The engine, which can
+//! decode, is given both and measures the distance ([`Aligner::alike`]); it holds as long as it is measured again.
+//!
 //! **Bound.** The fingerprints of [`KEPT`] of each input's time, at most [`UNITS`].
 
-use crate::media::{Dur, InputName, Packet, Ts};
+use crate::media::{Dur, InputName, Packet, SoundMatch, Ts};
 use std::collections::hash_map::DefaultHasher;
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hasher;
@@ -26,6 +29,8 @@ pub const ENOUGH: u32 = 8;
 pub const NEAR: Dur = Dur::from_millis(2);
 /// How long a distance holds after the last vote for it: the loss of an input takes some seconds to be acted on at most.
 const HOLDS: Dur = Dur::from_secs(4);
+/// The same of a measured distance: a pause in what is said, in which nothing can be measured, is longer.
+const SOUND_HOLDS: Dur = Dur::from_secs(15);
 
 /// How the inputs' times are known to belong together. The order is that of trust.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -33,6 +38,8 @@ pub enum Basis {
     /// By nothing but when they arrive.
     #[default]
     Arrival,
+    /// They sound alike.
+    Sound,
     /// They are equal.
     Content,
 }
@@ -42,6 +49,7 @@ impl Basis {
     pub const fn as_str(self) -> &'static str {
         match self {
             Basis::Arrival => "arrival",
+            Basis::Sound => "sound",
             Basis::Content => "content",
         }
     }
@@ -91,13 +99,29 @@ pub struct Aligner {
     seen: [Seen; 2],
     run: Option<Distance>,
     content: Option<Distance>,
+    sound: Option<SoundMatch>,
+    /// How often each input's clock has begun anew.
+    epochs: [u32; 2],
 }
 
 impl Aligner {
     /// An input's clock begins anew: another publisher, or a jump.
     pub fn reset(&mut self, input: InputName) {
         self.seen[input.index()] = Seen::default();
-        (self.run, self.content) = (None, None);
+        (self.run, self.content, self.sound) = (None, None, None);
+        self.epochs[input.index()] = self.epochs[input.index()].wrapping_add(1);
+    }
+
+    /// What [`SoundMatch::epochs`] says of an input whose clock runs as it does now.
+    pub fn epoch(&self, input: InputName) -> u32 {
+        self.epochs[input.index()]
+    }
+
+    /// The inputs were found to sound alike.
+    pub fn alike(&mut self, found: SoundMatch) {
+        if found.epochs == self.epochs {
+            self.sound = Some(found);
+        }
     }
 
     /// A packet of an input, with its times on the source's clock.
@@ -132,11 +156,13 @@ impl Aligner {
         }
     }
 
-    /// What to add to a source time of `from` for the other input's source time of the same instant; none where the inputs
-    /// are not known to be equal.
-    pub fn to_other(&self, from: InputName, now: Ts) -> Option<Dur> {
-        let of = self.content.filter(|d| now - d.at <= HOLDS)?.of;
-        Some(if from == InputName::Backup { of } else { -of })
+    /// What to add to a source time of `from` for the other input's source time of the same instant, and how that is known;
+    /// none where it is not.
+    pub fn to_other(&self, from: InputName, now: Ts) -> Option<(Dur, Basis)> {
+        let content = self.content.filter(|d| now - d.at <= HOLDS).map(|d| (d.of, Basis::Content));
+        let sound = || self.sound.filter(|s| now - s.at <= SOUND_HOLDS).map(|s| (s.apart, Basis::Sound));
+        let (of, basis) = content.or_else(sound)?;
+        Some((if from == InputName::Backup { of } else { -of }, basis))
     }
 }
 
@@ -183,12 +209,33 @@ mod tests {
         for (later, clock) in [(0, 0), (300, 5_000_000), (-300, -77), (8000, 1234)] {
             let mut aligner = Aligner::default();
             let now = play(&mut aligner, &programme(1), &programme(1), later, clock);
-            assert_eq!(aligner.to_other(BACKUP, now), Some(ms(-clock)), "{later} ms later");
-            assert_eq!(aligner.to_other(MAIN, now), Some(ms(clock)));
+            assert_eq!(aligner.to_other(BACKUP, now), Some((ms(-clock), Basis::Content)), "{later} ms later");
+            assert_eq!(aligner.to_other(MAIN, now), Some((ms(clock), Basis::Content)));
             assert_eq!(aligner.to_other(MAIN, now + HOLDS + ms(1)), None, "it is not for ever");
             aligner.reset(MAIN);
             assert_eq!(aligner.to_other(MAIN, now), None);
         }
+    }
+
+    #[test]
+    fn a_measured_distance_is_second_to_equal_units_and_ends_with_the_clock_it_was_measured_of() {
+        let mut aligner = Aligner::default();
+        aligner.reset(MAIN);
+        let now = play(&mut aligner, &programme(1), &programme(2), 0, 0);
+        let found = |at, epochs| SoundMatch { apart: ms(120), at, epochs };
+        aligner.alike(found(now, [0, 0]));
+        assert_eq!(aligner.to_other(MAIN, now), None, "of a clock before this one");
+        aligner.alike(found(now, [aligner.epoch(MAIN), aligner.epoch(BACKUP)]));
+        assert_eq!(aligner.to_other(BACKUP, now), Some((ms(120), Basis::Sound)));
+        assert_eq!(aligner.to_other(MAIN, now), Some((ms(-120), Basis::Sound)));
+        assert_eq!(aligner.to_other(MAIN, now + SOUND_HOLDS + ms(1)), None);
+        aligner.reset(BACKUP);
+        assert_eq!(aligner.to_other(MAIN, now), None);
+
+        let mut aligner = Aligner::default();
+        let now = play(&mut aligner, &programme(1), &programme(1), 0, 40);
+        aligner.alike(found(now, [0, 0]));
+        assert_eq!(aligner.to_other(BACKUP, now), Some((ms(-40), Basis::Content)));
     }
 
     #[test]
@@ -234,7 +281,7 @@ mod tests {
             let (main, backup) = (thinned(programme(1)), thinned(programme(1)));
             let mut aligner = Aligner::default();
             let now = play(&mut aligner, &main, &backup, later, 500);
-            if let Some(of) = aligner.to_other(BACKUP, now) {
+            if let Some((of, _)) = aligner.to_other(BACKUP, now) {
                 prop_assert!((of + ms(500)).abs() <= NEAR, "{of}");
             }
             if lost == 0 {

@@ -4,7 +4,7 @@ use super::align::{Aligner, Basis};
 use super::policy::{Cause, Failover, Heard, Triggers};
 use super::splice::Edge;
 use super::{Alignment, Config, SWITCHES_KEPT, State, Switch};
-use crate::media::{Content, Dur, InputName, Packet, TrackId, Ts};
+use crate::media::{Content, Dur, InputName, Packet, SoundMatch, TrackId, Ts};
 use bytes::Bytes;
 use input::Input;
 use std::sync::Arc;
@@ -117,10 +117,10 @@ impl Core {
 
     /// Looks how the two inputs' times belong together, for [`Core::state`].
     pub fn look(&mut self, now: Ts) {
-        self.alignment = self.aligner.to_other(InputName::Backup, now).and_then(|to_main| {
+        self.alignment = self.aligner.to_other(InputName::Backup, now).and_then(|(to_main, basis)| {
             let [main, backup] = InputName::ALL.map(|i| self.inputs[i.index()].map.preview(Ts::ZERO));
             // The same instant is `to_main` later on main's clock; what else the arrivals differ by is the networks'.
-            Some(Alignment { basis: Basis::Content, backup_behind: backup? - main? - to_main })
+            Some(Alignment { basis, backup_behind: backup? - main? - to_main })
         });
     }
 
@@ -184,6 +184,20 @@ impl Core {
     pub fn measured(&mut self, content: &Content, now: Ts, out: &mut Output) {
         self.failover.measured(content);
         self.tick(now, out);
+    }
+
+    /// The inputs were found to sound alike.
+    pub fn alike(&mut self, found: SoundMatch) {
+        self.aligner.alike(found);
+    }
+
+    /// The packet as what compares the inputs' sounds should get it; none where it should not: it is no sound that both
+    /// have, or both are known to be equal.
+    pub fn to_compare(&self, name: InputName, packet: &Packet) -> Option<Packet> {
+        let both = self.inputs.iter().all(|i| i.attached);
+        let known = || self.aligner.to_other(name, packet.arrival).is_some_and(|(_, basis)| basis == Basis::Content);
+        (both && packet.track.id == TrackId::audio(0) && !known())
+            .then(|| Packet { epoch: self.aligner.epoch(name), ..packet.clone() })
     }
 
     /// Packets of the input were missed.

@@ -4,7 +4,7 @@
 //! main   ──▶ hub ──▶┐ observe → ClockMap ┐
 //!                   │                    ├─▶ core: splice, T(pts) ──▶ programme hub ──▶ engine, source packager
 //! backup ──▶ hub ──▶┘ health  → Failover ┘                        └─▶ state, switch notices
-//!                                   ▲ black, frozen, silent, as the engine measured
+//!                                   ▲ black, frozen, silent, alike, as the engine measured
 //! ```
 //!
 //! **Role.** Both inputs are read always. [`policy::Failover`] says which one viewers should see, [`clockmap::ClockMap`]
@@ -14,9 +14,11 @@
 //!
 //! **Alignment.** Where both inputs carry the same access units, [`align`] finds how far their clocks are apart, whatever
 //! protocol brings them, and a switch goes on with the very next access unit: same epoch, nothing lost, nothing twice.
-//! Where they do not, the new input is placed by arrival, and begins with the first picture that is missing: what lies
-//! between its last key frame and that is marked *decode only*. Correlation of the sound of two unlike encodings is not made
-//! yet, so that such a switch repeats or skips what the two arrive apart.
+//! Where they do not, the new input begins with the first picture that is missing: what lies between its last key frame and
+//! that is marked *decode only*. Which one that is, the sound tells where both sound alike: the engine gets both
+//! ([`Selector::sounds`]) and correlates what they decode to. Where they do not either (other microphones, a test tone, a
+//! passthrough, which has no engine), the new input is placed by arrival, and a switch repeats or skips what the two arrive
+//! apart.
 //!
 //! **Epochs.** The programme's `epoch` rises at each splice that is not such a continuation: another input, a restarted
 //! one, a jump in its time. Its first packet is a video key frame (any sound where the input has no picture), and picture

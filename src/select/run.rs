@@ -4,7 +4,7 @@ use super::core::{Core, Output};
 use super::policy::Triggers;
 use super::{Config, State, Switch, active_name};
 use crate::hub::{self, Publisher, RecvError, Start, Stream, Subscriber};
-use crate::media::{Clock, Content, Dur, InputName, Packet, SharedClock, Ts};
+use crate::media::{Clock, Content, Dur, InputName, Packet, SharedClock, SoundMatch, Ts};
 use crate::task::Group;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, broadcast, watch};
@@ -14,6 +14,9 @@ const BATCH: usize = 256;
 
 /// Switch notices that a reader may be behind by; a slower one is told that it lagged, and has [`State::switches`].
 const NOTICES: usize = 64;
+
+/// Packets of the inputs' sounds that whoever compares them may be behind by; beyond that the oldest are gone.
+const SOUNDS: usize = 256;
 
 /// How often the clock's gauge is set.
 const REPORT: Dur = Dur::from_secs(1);
@@ -29,6 +32,8 @@ struct Inbox {
     triggers: Option<Triggers>,
     /// What was measured of the programme.
     content: Option<Content>,
+    /// How the inputs' sounds were found to belong together.
+    alike: Option<SoundMatch>,
 }
 
 enum Change {
@@ -55,6 +60,7 @@ pub struct Selector {
     programme: Stream,
     state: watch::Receiver<State>,
     switches: broadcast::Sender<Switch>,
+    sounds: broadcast::Sender<(InputName, Packet)>,
 }
 
 impl Selector {
@@ -64,6 +70,7 @@ impl Selector {
         let core = Core::new(config.clone(), clock.now());
         let (state_tx, state) = watch::channel(core.state());
         let (switches, _) = broadcast::channel(NOTICES);
+        let (sounds, _) = broadcast::channel(SOUNDS);
         let shared = Arc::new(Shared { inbox: Mutex::default(), wake: Notify::new() });
         let task = Task {
             shared: shared.clone(),
@@ -74,10 +81,11 @@ impl Selector {
             publisher,
             state: state_tx,
             switches: switches.clone(),
+            sounds: sounds.clone(),
             reported: Ts::ZERO,
         };
         group.spawn_until_cancelled("select", task.run());
-        Selector { shared, programme, state, switches }
+        Selector { shared, programme, state, switches, sounds }
     }
 
     /// An input's publisher has come; it replaces one that was there. When the stream ends, the input is detached by
@@ -118,6 +126,19 @@ impl Selector {
         self.shared.wake.notify_one();
     }
 
+    /// How what [`Selector::sounds`] gave was found to belong together.
+    pub fn alike(&self, found: SoundMatch) {
+        self.shared.lock().alike = Some(found);
+        self.shared.wake.notify_one();
+    }
+
+    /// The sounds of both inputs as they come, on their sources' clocks, while it is not known that they are equal: whoever
+    /// can decode them finds out how far they are apart and says so by [`Selector::alike`]. `epoch` counts the runs of an
+    /// input's clock, as [`SoundMatch::epochs`] does. A reader that falls behind by 256 packets gets `Lagged`.
+    pub fn sounds(&self) -> broadcast::Receiver<(InputName, Packet)> {
+        self.sounds.subscribe()
+    }
+
     /// The programme: packets on the event timeline.
     pub fn programme(&self) -> Stream {
         self.programme.clone()
@@ -144,6 +165,7 @@ struct Task {
     publisher: Publisher,
     state: watch::Sender<State>,
     switches: broadcast::Sender<Switch>,
+    sounds: broadcast::Sender<(InputName, Packet)>,
     /// When the clock's gauge was last set.
     reported: Ts,
 }
@@ -216,7 +238,15 @@ impl Task {
         taken.sort_by_key(|&(at, ..)| at);
         for (at, name, read) in taken {
             match read {
-                Read::Packet(packet) => self.core.packet(name, &packet, out),
+                Read::Packet(packet) => {
+                    self.core.packet(name, &packet, out);
+                    if self.sounds.receiver_count() > 0
+                        && let Some(sound) = self.core.to_compare(name, &packet)
+                    {
+                        // Nobody listening any more is fine.
+                        let _ = self.sounds.send((name, sound));
+                    }
+                }
                 Read::Lagged(packets) => {
                     metrics::counter!("boothcast_select_missed_packets_total", "event" => self.event.clone(), "input" => name.as_str())
                         .increment(packets);
@@ -232,7 +262,7 @@ impl Task {
     }
 
     fn take_changes(&mut self, out: &mut Output) {
-        let Inbox { inputs, choice, frame, triggers, content } = std::mem::take(&mut *self.shared.lock());
+        let Inbox { inputs, choice, frame, triggers, content, alike } = std::mem::take(&mut *self.shared.lock());
         let now = self.clock.now();
         if let Some(frame) = frame {
             self.core.set_frame(frame);
@@ -249,6 +279,9 @@ impl Task {
                 }
                 None => {}
             }
+        }
+        if let Some(found) = alike {
+            self.core.alike(found);
         }
         if let Some(choice) = choice {
             self.core.choose(choice, now, out);

@@ -62,10 +62,12 @@ async fn an_interpreter_is_heard_over_the_ducked_floor_and_nowhere_else() {
     join(&mut booth, &booth_url(&event, "de"), "Anna").await;
 
     let first = next(&viewer, &master.language("de")).await;
+    let began = Instant::now();
     on_air(&mut booth, true).await;
     booth.screenshot("booth-on-air").await;
     tokio::time::sleep(Duration::from_secs(10)).await;
     on_air(&mut booth, false).await;
+    let most = began.elapsed().as_secs_f64() + 0.5;
     tokio::time::sleep(Duration::from_secs(7)).await;
     let last = next(&viewer, &master.language("de")).await + 1;
     let de = heard(&viewer, &master, "de", first..last, dir.path()).await;
@@ -75,7 +77,7 @@ async fn an_interpreter_is_heard_over_the_ducked_floor_and_nowhere_else() {
     let spoken: Vec<f64> = voice.iter().filter(|(_, db)| *db > -40.0).map(|(at, _)| *at).collect();
     let (from, until) = (spoken[0], spoken[spoken.len() - 1]);
     println!("spoken from {from:.1} to {until:.1}, {} of {}", spoken.len(), voice.len());
-    assert!((7.0..13.0).contains(&(until - from)), "on air from {from} to {until}");
+    assert!((9.5..most).contains(&(until - from)), "on air from {from} to {until}");
     let within = |values: &[(f64, f64)], a: f64, b: f64| -> Vec<f64> {
         values.iter().filter(|(at, _)| (a..b).contains(at)).map(|(_, db)| *db).collect()
     };
@@ -153,7 +155,8 @@ async fn a_voice_is_placed_where_its_speaker_saw_the_programme() {
     let sections = "[programme]\ndelay_seconds = 1.0".to_owned();
     let daemon = Daemon::with(Options { sections, ..Options::default() }).await;
     let event = event(&daemon.api(), &["de"]).await;
-    let _encoder = card.publish(&event.publish_url());
+    // Three round trips with all their tries take longer than the card.
+    let _encoder = card.send_forever(&["-f", "flv", &event.publish_url()]);
     let viewer = daemon.api().anonymous();
     let master = Master::wait(&viewer, &event.playlist(), Duration::from_secs(20)).await;
     let network = Lossy::before(daemon.addresses["webrtc"], Link::default()).await;

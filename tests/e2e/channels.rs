@@ -31,10 +31,13 @@ async fn heard(file: &Path, side: usize, tones: &[u32]) -> Vec<f64> {
     .await;
     let sound = sound(&mono).await;
     let (_, run) = sound.runs.iter().max_by_key(|(_, run)| run.len()).expect("sound");
-    // Not what the encoder primes with; and whole seconds, in which each tone has a whole number of waves.
+    // Not what the encoder primes with; and quarters of a second, in which each tone has a whole number of waves, and which a
+    // clock that is being corrected does not blur.
     let rate = sound.rate as usize;
     let steady = run.get(rate / 4..rate / 4 + 2 * rate).expect("more than two seconds");
-    tones.iter().map(|&hz| tone(steady, sound.rate, f64::from(hz))).collect()
+    let parts = || steady.chunks_exact(rate / 4);
+    let mean = |hz: f64| parts().map(|part| tone(part, sound.rate, hz)).sum::<f64>() / parts().count() as f64;
+    tones.iter().map(|&hz| mean(f64::from(hz))).collect()
 }
 
 /// Publishes tones, one in each channel, and expects of each rendition the tone (its index) on the left and on the right.

@@ -243,6 +243,8 @@ async fn both_inputs_fail_in_every_way_and_the_programme_goes_on() {
     over.store(true, Ordering::Relaxed);
     let starved = starved.end();
     let after = resident(daemon.pid()) + resident(engines[0]);
+    // A voice that pauses for half a second is not heard meanwhile.
+    booth.until(Duration::from_secs(20), &format!("{STATS}.on_air && {STATS}.heard")).await;
     let (stats, room) = (player.eval("window.__boothcast.stats()").await, booth.eval(STATS).await);
     let last = Media::get(&viewer, &master.video(180)).await.newest().expect("a segment");
     let watched = watching.await.unwrap();
@@ -324,7 +326,6 @@ async fn both_inputs_fail_in_every_way_and_the_programme_goes_on() {
     assert!(stats["phase"] == "live" && stats["reloads"] == played["reloads"], "{stats:#}");
     assert_eq!(room["voice_sessions"], spoken["voice_sessions"], "{room:#}");
     assert_eq!(room["sound_sessions"], spoken["sound_sessions"], "{room:#}");
-    assert!(room["on_air"] == true && room["heard"] == true, "{room:#}");
     // What a machine that is busy with other things does to them is not this test's.
     if overload == 0 && starved < Duration::from_millis(250) {
         // A part, and what a look at the playlist takes.

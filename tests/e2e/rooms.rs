@@ -4,6 +4,7 @@ use crate::support::api::{Api, Event};
 use crate::support::booth::{STATS, booth_url, join, on_air, sine_wav};
 use crate::support::browser::Browser;
 use crate::support::daemon::Daemon;
+use crate::support::eventually;
 use crate::support::lossy::{Link, Lossy};
 use crate::support::publish::{Programme, Publisher};
 use serde_json::{Value, json};
@@ -141,9 +142,13 @@ async fn booths_and_the_management_room_see_each_other() {
     pages.tab("manager").await;
     pages.click("[data-booth='de'] .card-controls button:last-child").await;
     shows(&mut pages, "anna", "s.air === 'on' && s.heard").await;
-    let listed = api.get(&booths).await.expect(200).json();
-    let de = listed["items"].as_array().unwrap().iter().find(|b| b["language"] == "de").unwrap().clone();
-    assert_eq!((&de["on_air"], &de["muted"]), (&json!(true), &json!(false)), "{de:#}");
+    // A voice that pauses for half a second is not on air meanwhile.
+    eventually(SOON, "the booth on air and not muted", || async {
+        let listed = api.get(&booths).await.expect(200).json();
+        let de = listed["items"].as_array().unwrap().iter().find(|b| b["language"] == "de").unwrap().clone();
+        (de["on_air"] == true && de["muted"] == false).then_some(())
+    })
+    .await;
 
     // Chat reaches whom it is for.
     say(&mut pages, "anna", "booth", "for the booth").await;
@@ -211,6 +216,7 @@ async fn interpreters_of_a_booth_take_turns_until_their_links_end() {
     let now = pages.eval("Date.now()").await.as_f64().unwrap();
     api.call(reqwest::Method::DELETE, &path, None).await.expect(204);
     shows(&mut pages, "ben", "s.closed === 'revoked'").await;
+    pages.until(SOON, "window.closedAt").await;
     let after = pages.eval("closedAt").await.as_f64().unwrap() - now;
     println!("the page knew of the revocation after {after:.0} ms");
     assert!(after < 5000.0, "revoked after {after:.0} ms");
@@ -222,11 +228,11 @@ async fn interpreters_of_a_booth_take_turns_until_their_links_end() {
     assert!([403, 404, 410].contains(&refused.status.as_u16()), "{}", refused.status);
 
     // One that runs out does so by itself.
-    let brief = json!({"role": "interpreter", "language": "fr", "expires_at": expires(Duration::from_secs(25))});
+    let brief = json!({"role": "interpreter", "language": "fr", "expires_at": expires(Duration::from_secs(60))});
     let brief = link(&api, &event, brief).await;
     pages.tab("dora").await;
     join(&mut pages, url(&brief), "Dora").await;
-    pages.until(Duration::from_secs(40), &format!("{STATS}.closed === 'expired'")).await;
+    pages.until(Duration::from_secs(75), &format!("{STATS}.closed === 'expired'")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -247,7 +253,7 @@ async fn participants_hear_their_language_without_delay() {
     for (tab, link) in [("video", &video), ("sound", &sound)] {
         pages.tab(tab).await;
         pages.open(url(link)).await;
-        pages.until(Duration::from_secs(15), &format!("{STATS}.sound === 'connected'")).await;
+        pages.until(SOON, &format!("{STATS}.sound === 'connected'")).await;
     }
     // How much energy came in two seconds.
     async fn energy(pages: &mut Browser, tab: &str) -> f64 {
@@ -271,7 +277,13 @@ async fn participants_hear_their_language_without_delay() {
     pages.screenshot("participant-video").await;
     pages.tab("anna").await;
     on_air(&mut pages, false).await;
-    let nothing = energy(&mut pages, "sound").await;
+    // What a browser has in its buffers it still plays.
+    let mut nothing = energy(&mut pages, "sound").await;
+    for _ in 0..4 {
+        if nothing >= voice / 1e3 {
+            nothing = energy(&mut pages, "sound").await;
+        }
+    }
     assert!(nothing < voice / 1e3, "off air audio only is silent again: {nothing} after {voice}");
 }
 

@@ -2,10 +2,10 @@
 
 use crate::support::api::Api;
 use crate::support::daemon::{Daemon, Options};
-use crate::support::ffmpeg;
 use crate::support::hls::{Master, Media, Recording, record};
 use crate::support::publish::{AAC, H264, Programme};
 use crate::support::signal::{self, frames, onsets, sound};
+use crate::support::{eventually, ffmpeg};
 use serde_json::{Value, json};
 use std::path::Path;
 use std::time::Duration;
@@ -81,8 +81,12 @@ async fn leaves_main(daemon: &Daemon, main: &Programme, card: &Programme, cause:
     let master = Master::wait(&viewer, &event.playlist(), Duration::from_secs(20)).await;
 
     event.on_air("backup", ON_AIR).await;
-    // Main has been clean for longer than it takes to return.
+    let newest = async || Media::get(&viewer, &master.sound()).await.newest().expect("a segment");
+    let taken = newest().await;
+    // Main has been clean for longer than it takes to return, and enough of backup can be recorded.
     tokio::time::sleep(Duration::from_secs(5)).await;
+    eventually(Duration::from_secs(30), "four more segments", || async { (newest().await >= taken + 4).then_some(()) })
+        .await;
     let inputs = event.inputs().await;
     let expected = [("main", "start"), ("backup", cause)].map(|(to, why)| (to.to_owned(), why.to_owned()));
     assert_eq!(causes(&inputs), expected, "{inputs:#}");

@@ -1,5 +1,6 @@
 //! The viewer page in Chromium, from the holding page to the ended page.
 
+use crate::support::Starved;
 use crate::support::browser::Browser;
 use crate::support::daemon::Daemon;
 use crate::support::publish::Programme;
@@ -61,9 +62,10 @@ async fn the_page_follows_the_event_from_holding_to_ended() {
     crate::support::hls::Master::wait(&daemon.api(), &event.preview_url, Duration::from_secs(20)).await;
     assert_eq!(browser.eval(STATS).await["phase"], "holding", "viewers wait during the preview");
 
+    let starved = Starved::watch();
     event.status("started").await;
-    let told = browser.until(Duration::from_secs(5), &format!("{STATS}.status === 'started'")).await;
-    assert!(told < Duration::from_secs(1), "the page learned of the start after {told:?}");
+    let told = browser.until(Duration::from_secs(15), &format!("{STATS}.status === 'started'")).await;
+    assert!(told < Duration::from_secs(1) + starved.end(), "the page learned of the start after {told:?}");
     browser.until_playing(Duration::from_secs(20)).await;
 
     // Pictures advance at their rate, and there is sound.
@@ -107,19 +109,19 @@ async fn the_page_follows_the_event_from_holding_to_ended() {
 
     note_playing_out(&mut browser).await;
     event.status("paused").await;
-    browser.until(Duration::from_secs(2), &format!("{STATS}.status === 'paused'")).await;
+    browser.until(Duration::from_secs(10), &format!("{STATS}.status === 'paused'")).await;
     plays_out(&mut browser, "paused").await;
     browser.screenshot("watch-paused").await;
 
     event.status("started").await;
     browser
-        .until(Duration::from_secs(15), &format!("{STATS}.phase === 'live' && {STATS}.playback === 'playing'"))
+        .until(Duration::from_secs(30), &format!("{STATS}.phase === 'live' && {STATS}.playback === 'playing'"))
         .await;
     tokio::time::sleep(Duration::from_secs(2)).await;
 
     note_playing_out(&mut browser).await;
     event.status("ended").await;
-    browser.until(Duration::from_secs(2), &format!("{STATS}.status === 'ended'")).await;
+    browser.until(Duration::from_secs(10), &format!("{STATS}.status === 'ended'")).await;
     plays_out(&mut browser, "ended").await;
     assert!(browser.text().await.contains("The event has ended"));
     browser.screenshot("watch-ended").await;

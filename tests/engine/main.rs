@@ -3,12 +3,16 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod mixing;
+#[path = "../support/starved.rs"]
+mod starved;
 
 use ac_ffmpeg::format::{demuxer::Demuxer, io::IO};
 use boothcast::engine::protocol::{FromEngine, InPacket, Report};
 use boothcast::engine::worker::av::{PictureDecoder, SoundDecoder};
 use boothcast::engine::worker::transcode;
-use boothcast::engine::{AudioSpec, Channels, Engine, EngineConfig, Limits, Output, RungSpec, SlateConfig, State};
+use boothcast::engine::{
+    AudioSpec, Channels, Engine, EngineConfig, Limits, Output, RungSpec, SlateConfig, State, Status,
+};
 use boothcast::hub;
 use boothcast::media::grid::AAC_FRAME_DUR;
 use boothcast::media::{
@@ -16,6 +20,7 @@ use boothcast::media::{
 };
 use boothcast::task::Group;
 use bytes::Bytes;
+use starved::Starved;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
@@ -215,6 +220,19 @@ impl Run {
 
     async fn wait(&mut self, time: Dur) {
         self.until(self.clock.now() + time).await;
+    }
+
+    /// The status as soon as it is as it should be, within ten seconds: a busy machine takes its time.
+    async fn until_status(&mut self, right: impl Fn(&Status) -> bool) -> Status {
+        let end = self.clock.now() + Dur::from_secs(10);
+        loop {
+            let status = self.engine.status().borrow().clone();
+            if right(&status) {
+                return status;
+            }
+            assert!(self.clock.now() < end, "{status:?}");
+            self.wait(Dur::from_millis(100)).await;
+        }
     }
 
     /// A start for a source: soon, on a slot.
@@ -588,18 +606,18 @@ async fn live_output_keeps_every_slot_and_a_killed_child_leaves_no_hole() {
     assert!(resident < 200 << 10, "{resident} kB");
 
     let before = run.engine.status().borrow().clone();
+    let starved = Starved::watch();
     let killed = run.clock.now();
     rustix::process::kill_process(rustix::process::Pid::from_raw(pid as i32).unwrap(), rustix::process::Signal::KILL)
         .unwrap();
     // The encoder reconnects: another run of the input.
     run.play(source.at(at).into_iter().map(|p| Packet { epoch: 2, ..p }).collect()).await;
     run.wait(Dur::from_secs(2)).await;
-    let status = run.engine.status().borrow().clone();
+    let status = run.until_status(|s| s.restarts > 0 && s.pid.is_some_and(|p| p != pid)).await;
     assert_eq!(status.restarts, 1, "{status:?}");
-    assert!(status.pid.is_some_and(|p| p != pid));
     // What the kill interrupted is made up for without dropping a picture. Afterwards the encoders' queues may hold
     // MAX_LATE; what a busy machine is too slow for, it is too slow for before the kill too, in two thirds of the time.
-    let late = |s: &boothcast::engine::Status| s.frames_overload;
+    let late = |s: &Status| s.frames_overload;
     let after = late(&status) - late(&before);
     println!(
         "repeated {}, overload {} and then {after}",
@@ -608,6 +626,8 @@ async fn live_output_keeps_every_slot_and_a_killed_child_leaves_no_hole() {
     );
     assert!(after <= MAX_LATE + 2 * late(&before), "{status:?}");
     let got = run.end().await;
+    let starved = Dur::from_std(starved.end());
+    println!("the machine gave no time for {} ms", starved.as_millis());
 
     // One key frame at the restart in each rung; none but these outside segment starts.
     assert!(check_slots(&got) <= 2);
@@ -621,7 +641,7 @@ async fn live_output_keeps_every_slot_and_a_killed_child_leaves_no_hole() {
             .max()
             .unwrap();
         println!("track {id}: longest wait around the kill {} ms", gap.as_millis());
-        assert!(gap <= Dur::from_secs(1), "track {id}: {gap} without output");
+        assert!(gap <= Dur::from_secs(1) + starved, "track {id}: {gap} without output");
         let tracks = packets.windows(2).filter(|w| !Arc::ptr_eq(&w[0].track, &w[1].track)).count();
         assert_eq!(tracks, 0, "the format did not change");
     }
@@ -654,8 +674,8 @@ async fn a_ladder_beyond_the_machine_stays_near_live() {
     for (id, packets) in &got {
         let late = packets.iter().map(|p| p.arrival - (p.pts + delay)).max().unwrap();
         println!("track {id}: {} access units, at most {} ms late", packets.len(), late.as_millis());
-        // Five seconds, and the picture that is being encoded, which takes a busy machine seconds. Without a bound it would be
-        // most of the sixteen seconds that were sent.
+        // Five seconds, and the picture that is being encoded, which takes a busy machine seconds. Without a bound it
+        // would be most of the sixteen seconds that were sent.
         assert!(late <= Dur::from_secs(8), "track {id}: {late} late");
     }
     assert!(
@@ -669,14 +689,14 @@ async fn without_input_there_is_the_slate_with_silence_and_input_comes_back() {
     let source = make(&[FLASH, BEEP], &[X264, AAC], 2);
     let mut run = Run::start(|c| c.slate.after = Dur::from_secs(1));
     run.wait(Dur::from_secs(3)).await;
-    assert!(run.engine.status().borrow().slate && !run.engine.status().borrow().video_input);
+    run.until_status(|s| s.slate && !s.video_input).await;
     let at = run.soon();
     run.play(source.at(at)).await;
-    run.wait(Dur::from_millis(600)).await;
-    assert!(!run.engine.status().borrow().slate, "{:?}", run.engine.status().borrow());
-    run.wait(Dur::from_millis(2800)).await;
-    assert!(run.engine.status().borrow().slate, "{:?}", run.engine.status().borrow());
-    assert_eq!(run.engine.status().borrow().restarts, 0);
+    // The slate comes again a second and the programme delay from here: who looks late must not miss the source.
+    run.until_status(|s| !s.slate).await;
+    run.wait(Dur::from_millis(600 + 2800)).await;
+    let status = run.until_status(|s| s.slate).await;
+    assert_eq!(status.restarts, 0, "{status:?}");
     let got = run.end().await;
     assert_eq!(check_slots(&got), 0);
     let shown = pictures(&got[&0]);

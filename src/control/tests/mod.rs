@@ -38,6 +38,8 @@ enum Told {
 #[derive(Default)]
 struct Double {
     told: Mutex<Vec<Told>>,
+    /// Told when a change begins to be applied.
+    begun: tokio::sync::Notify,
     /// How long it takes to apply a change.
     takes: std::time::Duration,
     inputs: Option<Value>,
@@ -48,6 +50,7 @@ struct Double {
 impl Double {
     fn tell(&self, told: Told) -> Job<'_, ()> {
         Box::pin(async move {
+            self.begun.notify_one();
             tokio::time::sleep(self.takes).await;
             self.told.lock().unwrap().push(told);
         })

@@ -1,11 +1,9 @@
-//! The fields of voices, mix plans, and what is reported of them and of the programme.
+//! The fields of voices, mix plans, and what is reported of them.
 
 use super::fields::{Reader, Writer};
 use super::{MAX_VOICE, ProtocolError, TimedPlan};
 use crate::engine::{MixCpu, OutputCpu, OutputLevel};
-use crate::media::{
-    Content, Dur, LanguageMix, MixPlan, Ramps, Stretch, TrackId, Ts, VoiceId, VoicePacket, VoiceReport,
-};
+use crate::media::{Dur, LanguageMix, MixPlan, Ramps, TrackId, Ts, VoiceId, VoicePacket, VoiceReport};
 
 pub(super) fn write_voice(w: &mut Writer, p: &VoicePacket) {
     w.u32(p.voice.0).i64(p.sequence).i64(p.rtp).i64(p.arrival.flicks()).i64(p.lead.flicks());
@@ -95,19 +93,4 @@ pub(super) fn read_cpu(r: &mut Reader) -> Result<MixCpu, ProtocolError> {
     let (floor, voices) = (r.f64()?, r.f64()?);
     let outputs = r.list("outputs", |r| Ok(OutputCpu { track: r.u16()?, mix: r.f64()?, encode: r.f64()? }))?;
     Ok(MixCpu { floor, voices, outputs })
-}
-
-pub(super) fn write_content(w: &mut Writer, content: &Content) {
-    for stretch in [content.black, content.frozen, content.silent] {
-        let (from, until) = stretch.map_or((0, 0), |s| (s.from.flicks(), s.until.flicks()));
-        w.bool(stretch.is_some()).i64(from).i64(until);
-    }
-}
-
-pub(super) fn read_content(r: &mut Reader) -> Result<Content, ProtocolError> {
-    let mut stretch = || {
-        let (is, from, until) = (r.bool()?, Ts::from_flicks(r.i64()?), Ts::from_flicks(r.i64()?));
-        Ok(is.then_some(Stretch { from, until }))
-    };
-    Ok(Content { black: stretch()?, frozen: stretch()?, silent: stretch()? })
 }

@@ -5,16 +5,23 @@
 //! checked against a cap before anything is allocated, and decoding never panics.
 
 mod fields;
+mod inputs;
 mod mixing;
 mod start;
 
 use super::{AudioSpec, EngineConfig, Level, MixCpu, OutputLevel};
-use crate::media::{Content, Dur, MixPlan, Packet, SystemClock, Track, TrackId, Ts, VoiceId, VoicePacket, VoiceReport};
+use crate::media::{
+    Content, Dur, InputName, MixPlan, Packet, SoundMatch, SystemClock, Track, TrackId, Ts, VoiceId, VoicePacket,
+    VoiceReport,
+};
 use bytes::Bytes;
 use fields::{Reader, Writer};
+use inputs::{
+    read_content, read_input, read_match, read_packet, write_content, write_input, write_match, write_packet,
+};
 use mixing::{
-    read_content, read_cpu, read_outputs, read_plan, read_reports, read_voice, write_content, write_cpu, write_outputs,
-    write_plan, write_reports, write_voice,
+    read_cpu, read_outputs, read_plan, read_reports, read_voice, write_cpu, write_outputs, write_plan, write_reports,
+    write_voice,
 };
 use start::{read_audio, read_numbers, read_start, read_track, write_audio, write_numbers, write_start, write_track};
 use std::sync::Arc;
@@ -102,6 +109,10 @@ pub enum ToEngine {
     Rooms(Rooms),
     /// A key frame of the rooms' picture, now.
     KeyFrame,
+    /// The format of an input's sound, before its packets of [`ToEngine::Sound`] and whenever it changes.
+    SoundTrack(InputName, Track),
+    /// An access unit of an input's sound as it came, with the source's times, to compare the inputs by.
+    Sound(InputName, InPacket),
 }
 
 /// A mix plan and when it was made, on the daemon's clock: the programme mix is behind the present, so it takes up each
@@ -246,6 +257,10 @@ pub struct Report {
     pub mixes_late: u64,
     /// See [`super::Status::room_dropped`].
     pub room_dropped: u64,
+    /// See [`super::Status::sound_match`].
+    pub sound_match: Option<SoundMatch>,
+    /// See [`super::Status::sounds_dropped`].
+    pub sounds_dropped: u64,
 }
 
 /// A message ready to be written: `head`, then `tail`, so that a payload is not copied.
@@ -294,7 +309,7 @@ impl ToEngine {
             }
             ToEngine::Packet(p) => {
                 let mut w = Writer::new(3);
-                w.u16(p.track.0).u32(p.epoch).i64(p.dts.flicks()).i64(p.pts.flicks()).bool(p.key).bool(p.decode_only);
+                write_packet(&mut w, p);
                 w.end_with(p.data.clone())
             }
             ToEngine::Live => Writer::new(4).end(),
@@ -325,6 +340,18 @@ impl ToEngine {
                 w.end()
             }
             ToEngine::KeyFrame => Writer::new(11).end(),
+            ToEngine::SoundTrack(input, t) => {
+                let mut w = Writer::new(12);
+                write_input(&mut w, *input);
+                write_track(&mut w, t);
+                w.end()
+            }
+            ToEngine::Sound(input, p) => {
+                let mut w = Writer::new(13);
+                write_input(&mut w, *input);
+                write_packet(&mut w, p);
+                w.end_with(p.data.clone())
+            }
         }
     }
 
@@ -343,12 +370,7 @@ impl ToEngine {
                 let track = read_track(&mut r)?;
                 r.end(ToEngine::Track(track))?
             }
-            3 => {
-                let (track, epoch) = (TrackId(r.u16()?), r.u32()?);
-                let (dts, pts) = (Ts::from_flicks(r.i64()?), Ts::from_flicks(r.i64()?));
-                let (key, decode_only) = (r.bool()?, r.bool()?);
-                ToEngine::Packet(InPacket { track, epoch, dts, pts, key, decode_only, data: r.rest() })
-            }
+            3 => ToEngine::Packet(read_packet(&mut r)?),
             4 => r.end(ToEngine::Live)?,
             5 => r.end(ToEngine::Ping)?,
             6 => r.end(ToEngine::End)?,
@@ -367,6 +389,11 @@ impl ToEngine {
                 r.end(ToEngine::Rooms(Rooms { video, realtime: has.then_some(list) }))?
             }
             11 => r.end(ToEngine::KeyFrame)?,
+            12 => {
+                let (input, track) = (read_input(&mut r)?, read_track(&mut r)?);
+                r.end(ToEngine::SoundTrack(input, track))?
+            }
+            13 => ToEngine::Sound(read_input(&mut r)?, read_packet(&mut r)?),
             _ => return Err(ProtocolError::Unknown("kind")),
         })
     }
@@ -398,6 +425,8 @@ impl FromEngine {
                 write_outputs(&mut w, &s.outputs);
                 write_cpu(&mut w, &s.mix_cpu);
                 w.u64(s.mixes_late).u64(s.room_dropped);
+                write_match(&mut w, s.sound_match);
+                w.u64(s.sounds_dropped);
                 w.end()
             }
             FromEngine::Preview(jpeg) => Writer::new(4).end_with(jpeg.clone()),
@@ -444,6 +473,7 @@ impl FromEngine {
                     r.list("levels", |r| Ok(Level { track: r.u16()?, peak_db: r.f32()?, rms_db: r.f32()? }))?;
                 let (voices, outputs, mix_cpu) = (read_reports(&mut r)?, read_outputs(&mut r)?, read_cpu(&mut r)?);
                 let (mixes_late, room_dropped) = (r.u64()?, r.u64()?);
+                let (sound_match, sounds_dropped) = (read_match(&mut r)?, r.u64()?);
                 r.end(FromEngine::Report(Box::new(Report {
                     busy_ms,
                     busy_stage,
@@ -461,6 +491,8 @@ impl FromEngine {
                     mix_cpu,
                     mixes_late,
                     room_dropped,
+                    sound_match,
+                    sounds_dropped,
                 })))?
             }
             4 => FromEngine::Preview(r.rest()),

@@ -124,6 +124,10 @@ proptest! {
             Ok(ToEngine::Track(got)) => prop_assert_eq!(&got, &t),
             other => prop_assert!(false, "{:?}", other),
         }
+        match ToEngine::decode(body(ToEngine::SoundTrack(InputName::Backup, t.clone()).encode())) {
+            Ok(ToEngine::SoundTrack(from, got)) => prop_assert_eq!((from, &got), (InputName::Backup, &t)),
+            other => prop_assert!(false, "{:?}", other),
+        }
         let out = FromEngine::Track(Arc::new(t));
         prop_assert_eq!(FromEngine::decode(body(out.encode())), Ok(out));
     }
@@ -143,7 +147,12 @@ proptest! {
             decode_only: only, data: data.clone(),
         };
         match ToEngine::decode(body(ToEngine::Packet(p.clone()).encode())) {
-            Ok(ToEngine::Packet(got)) => prop_assert_eq!(got, p),
+            Ok(ToEngine::Packet(got)) => prop_assert_eq!(&got, &p),
+            other => prop_assert!(false, "{:?}", other),
+        }
+        let input = InputName::ALL[usize::from(key)];
+        match ToEngine::decode(body(ToEngine::Sound(input, p.clone()).encode())) {
+            Ok(ToEngine::Sound(from, got)) => prop_assert_eq!((from, got), (input, p)),
             other => prop_assert!(false, "{:?}", other),
         }
         let data2 = data.clone();
@@ -159,6 +168,8 @@ proptest! {
             mix_cpu: MixCpu { floor: 0.5, voices: 1.5, outputs: reports.iter().map(|&(v, l)| OutputCpu {
                 track: v as u16, mix: f64::from(l), encode: 2.0 }).collect() },
             mixes_late: n as u64, room_dropped: m as u64,
+            sound_match: only.then(|| SoundMatch { apart: Dur::from_flicks(n), at: Ts::from_flicks(m), epochs: [id.into(), 7] }),
+            sounds_dropped: n as u64,
         };
         for m in [
             FromEngine::Packet { track: TrackId(id), number: n, key, data: data.clone() },
@@ -209,7 +220,7 @@ proptest! {
     }
 
     #[test]
-    fn garbage_never_panics(mut data in proptest::collection::vec(any::<u8>(), 0..300), kind in 0u8..13) {
+    fn garbage_never_panics(mut data in proptest::collection::vec(any::<u8>(), 0..300), kind in 0u8..15) {
         let _ = ToEngine::decode(data.clone().into());
         let _ = FromEngine::decode(data.clone().into());
         if let Some(first) = data.first_mut() {

@@ -6,7 +6,7 @@ use crate::engine::protocol::{InPacket, Start, ToEngine};
 use crate::engine::schedule::{CATCH_UP, MIN_VIDEO_DELAY};
 use crate::engine::{AudioSpec, EngineConfig, Wishes};
 use crate::hub::{RecvError, Subscriber};
-use crate::media::{Dur, Packet, SharedClock, Track, TrackId, Ts, VoicePacket};
+use crate::media::{Dur, InputName, Packet, SharedClock, Track, TrackId, Ts, VoicePacket};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncWrite, AsyncWriteExt, BufWriter};
@@ -25,6 +25,7 @@ pub(super) struct Feed {
     pub history: History,
     pub wishes: watch::Receiver<Wishes>,
     pub voices: broadcast::Receiver<VoicePacket>,
+    pub sounds: broadcast::Receiver<(InputName, Packet)>,
 }
 
 async fn send(socket: &mut (impl AsyncWrite + Unpin), message: &ToEngine) -> std::io::Result<()> {
@@ -37,6 +38,8 @@ async fn send(socket: &mut (impl AsyncWrite + Unpin), message: &ToEngine) -> std
 struct Feeder<W> {
     socket: BufWriter<W>,
     known: Vec<Arc<Track>>,
+    /// The format of each input's sound, as sent last.
+    known_sounds: [Option<Arc<Track>>; 2],
 }
 
 impl<W: AsyncWrite + Unpin> Feeder<W> {
@@ -50,6 +53,15 @@ impl<W: AsyncWrite + Unpin> Feeder<W> {
             }
         }
         send(&mut self.socket, &ToEngine::Packet(InPacket::from(packet))).await
+    }
+
+    async fn sound(&mut self, input: InputName, packet: &Packet) -> std::io::Result<()> {
+        let known = &mut self.known_sounds[input.index()];
+        if known.as_ref().is_none_or(|t| !Arc::ptr_eq(t, &packet.track)) {
+            *known = Some(packet.track.clone());
+            send(&mut self.socket, &ToEngine::SoundTrack(input, (*packet.track).clone())).await?;
+        }
+        send(&mut self.socket, &ToEngine::Sound(input, InPacket::from(packet))).await
     }
 }
 
@@ -103,7 +115,11 @@ impl Feed {
     /// Sends what to make, what was kept, and then the programme, voices and wishes as they come.
     pub async fn run(&mut self, write: impl AsyncWrite + Unpin, start: Start) -> SessionError {
         let gone = |e: std::io::Error| SessionError::Gone(e.to_string());
-        let mut feeder = Feeder { socket: BufWriter::with_capacity(256 << 10, write), known: Vec::new() };
+        let mut feeder = Feeder {
+            socket: BufWriter::with_capacity(256 << 10, write),
+            known: Vec::new(),
+            known_sounds: [None, None],
+        };
         match self.begin(&mut feeder, start).await {
             Ok((wishing, ended)) => gone(self.go_on(&mut feeder, wishing, ended).await),
             Err(e) => gone(e),
@@ -145,8 +161,9 @@ impl Feed {
         for packet in self.history.packets(first) {
             feeder.packet(packet).await?;
         }
-        // What voices said to the child before is past.
+        // What voices said to the child before is past, and what inputs did.
         self.voices = self.voices.resubscribe();
+        self.sounds = self.sounds.resubscribe();
         send(&mut feeder.socket, &ToEngine::Live).await?;
         feeder.socket.flush().await?;
         Ok((wishing, ended))
@@ -173,12 +190,14 @@ impl Feed {
                 Ping,
                 Input(Result<Packet, RecvError>),
                 Voice(Result<VoicePacket, broadcast::error::RecvError>),
+                Sound(Result<(InputName, Packet), broadcast::error::RecvError>),
                 Wish(bool),
             }
             let next = tokio::select! {
                 _ = ping.tick() => Next::Ping,
                 message = self.input.recv(), if !ended => Next::Input(message),
                 voice = self.voices.recv(), if !engine_gone => Next::Voice(voice),
+                sound = self.sounds.recv(), if !engine_gone => Next::Sound(sound),
                 changed = self.wishes.changed(), if !engine_gone => Next::Wish(changed.is_ok()),
             };
             let written = match next {
@@ -205,13 +224,22 @@ impl Feed {
                     metrics::counter!("boothcast_engine_voice_lost_packets_total", "event" => event).increment(packets);
                     Ok(())
                 }
+                Next::Sound(Ok((input, packet))) => feeder.sound(input, &packet).await,
+                Next::Sound(Err(broadcast::error::RecvError::Lagged(packets))) => {
+                    let event = self.config.event.clone();
+                    metrics::counter!("boothcast_engine_sounds_lost_packets_total", "event" => event)
+                        .increment(packets);
+                    Ok(())
+                }
                 Next::Wish(true) => {
                     let wishes = self.wishes.borrow_and_update().clone();
                     self.config.audio.clone_from(&wishes.audio);
                     wishing.send(&mut feeder.socket, wishes, |new| self.first_numbers(new)).await
                 }
                 // The handle was dropped: its group is being cancelled.
-                Next::Voice(Err(broadcast::error::RecvError::Closed)) | Next::Wish(false) => {
+                Next::Voice(Err(broadcast::error::RecvError::Closed))
+                | Next::Sound(Err(broadcast::error::RecvError::Closed))
+                | Next::Wish(false) => {
                     engine_gone = true;
                     Ok(())
                 }

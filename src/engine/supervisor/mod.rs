@@ -23,7 +23,7 @@ use super::{EngineConfig, Output, Preview, State, Status, Wishes, schedule};
 use crate::hub;
 use crate::media::grid::AAC_FRAME_DUR;
 use crate::media::{
-    AudioCodec, AudioFormat, Content, Dur, Media, Packet, SharedClock, Track, TrackId, Ts, VoicePacket,
+    AudioCodec, AudioFormat, Content, Dur, InputName, Media, Packet, SharedClock, Track, TrackId, Ts, VoicePacket,
 };
 use crate::task::Backoff;
 use bytes::Bytes;
@@ -97,6 +97,7 @@ pub(super) struct Links {
     pub preview: watch::Sender<Option<Preview>>,
     pub wishes: watch::Receiver<Wishes>,
     pub voices: broadcast::Receiver<VoicePacket>,
+    pub sounds: broadcast::Receiver<(InputName, Packet)>,
 }
 
 /// See the module.
@@ -149,9 +150,9 @@ impl Supervisor {
             stem: Arc::new(Track { id: TrackId(0), media: Media::Audio(stem) }),
         };
         let room = RoomCollector { clock: clock.clone(), rooms: links.rooms, tracks: Vec::new() };
-        let (wishes, voices) = (links.wishes, links.voices);
+        let (wishes, voices, sounds) = (links.wishes, links.voices, links.sounds);
         let input = programme.subscribe(hub::Start::KeyFrame);
-        let feed = Feed { config, clock: clock.clone(), input, history: History::default(), wishes, voices };
+        let feed = Feed { config, clock: clock.clone(), input, history: History::default(), wishes, voices, sounds };
         Supervisor { clock, feed, collector, room }
     }
 
@@ -295,12 +296,14 @@ impl Collector {
         self.base.corrupt += last.corrupt;
         self.base.mixes_late += last.mixes_late;
         self.base.room_dropped += last.room_dropped;
+        self.base.sounds_dropped += last.sounds_dropped;
         self.status.send_modify(|s| {
             s.state = State::Restarting;
             s.pid = None;
             s.restarts += 1;
             // Nobody looks any more.
             s.content = Content::default();
+            s.sound_match = None;
             s.last_error = Some(error);
         });
     }
@@ -480,6 +483,7 @@ impl Collector {
         count("boothcast_engine_corrupt_units_total", report.corrupt, self.last.corrupt);
         count("boothcast_engine_mixes_late_total", report.mixes_late, self.last.mixes_late);
         count("boothcast_engine_room_dropped_packets_total", report.room_dropped, self.last.room_dropped);
+        count("boothcast_engine_sounds_dropped_packets_total", report.sounds_dropped, self.last.sounds_dropped);
         if let Some(fps) = fps {
             metrics::gauge!("boothcast_engine_output_fps", "event" => self.config.event.clone()).set(fps);
         }
@@ -490,6 +494,7 @@ impl Collector {
             s.audio_input = report.audio_input;
             s.slate = report.slate;
             s.content = report.content;
+            s.sound_match = report.sound_match;
             s.output_fps = fps.unwrap_or(s.output_fps);
             s.frames_repeated = base.repeated + report.repeated;
             s.frames_dropped = base.dropped + report.dropped;
@@ -500,6 +505,7 @@ impl Collector {
             s.mix_cpu.clone_from(&report.mix_cpu);
             s.mixes_late = base.mixes_late + report.mixes_late;
             s.room_dropped = base.room_dropped + report.room_dropped;
+            s.sounds_dropped = base.sounds_dropped + report.sounds_dropped;
         });
         self.last = report;
         Ok(())

@@ -30,6 +30,7 @@ fn collector() -> (Collector, mpsc::Receiver<Output>) {
         preview: watch::channel(None).0,
         wishes,
         voices: broadcast::channel(1).1,
+        sounds: broadcast::channel(1).1,
     };
     let s = Supervisor::new(config, programme, links, Arc::new(clock));
     (s.collector, rx)

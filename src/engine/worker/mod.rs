@@ -7,6 +7,7 @@
 //! another one.
 
 pub mod av;
+pub mod compare;
 pub mod opus;
 pub mod out;
 pub mod queue;
@@ -26,6 +27,7 @@ use super::EngineConfig;
 use super::protocol::{FromEngine, InPacket, Start, ToEngine, check_length};
 use crate::media::{Clock, Packet, Track};
 use bytes::Bytes;
+use compare::{Compare, Compared};
 use out::RoomQueue;
 use queue::{Item, PacketQueue};
 use realtime::{Inbox, RoomItem};
@@ -207,6 +209,8 @@ pub struct Pipeline {
     /// Where there are rooms, in paced runs.
     rooms: Option<Rooms>,
     live: AtomicBool,
+    /// In paced runs.
+    compare: Option<Compare>,
 }
 
 /// The ways into what rooms see and hear.
@@ -236,7 +240,8 @@ impl Pipeline {
             None => None,
         };
         let live = AtomicBool::new(false);
-        Ok(Pipeline { video: video_input, sound: sound_input, shared, threads, rooms, live })
+        let compare = start.paced.then(|| Compare::start(&shared)).transpose()?;
+        Ok(Pipeline { video: video_input, sound: sound_input, shared, threads, rooms, live, compare })
     }
 
     fn push(&self, video: bool, item: Item) {
@@ -251,6 +256,12 @@ impl Pipeline {
             && !rooms.sound.push(item)
         {
             self.shared.room_dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn compare(&self, item: Compared) {
+        if self.compare.as_ref().is_some_and(|c| !c.push(item)) {
+            self.shared.sounds_dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
 
@@ -303,6 +314,8 @@ impl Pipeline {
                     rooms.video.key();
                 }
             }
+            ToEngine::SoundTrack(input, track) => self.compare(Compared::Track(input, track)),
+            ToEngine::Sound(input, packet) => self.compare(Compared::Packet(input, packet)),
             ToEngine::Live => {
                 self.live.store(true, Ordering::Relaxed);
                 self.video.set_live();

@@ -4,7 +4,7 @@ use super::out::RoomQueue;
 use crate::engine::mix::loudness::Measured;
 use crate::engine::protocol::{FromEngine, Report};
 use crate::engine::{Level, MixCpu, OutputLevel, SoundSource};
-use crate::media::{Clock, Content, Dur, SystemClock, Ts, VoiceId, VoiceReport};
+use crate::media::{Clock, Content, Dur, SoundMatch, SystemClock, Ts, VoiceId, VoiceReport};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::mpsc::SyncSender;
@@ -114,6 +114,10 @@ pub struct Shared {
     pub slate: AtomicBool,
     /// See [`Report`]; held to set or copy it.
     content: Mutex<Content>,
+    /// See [`Report`]; held to set or copy it.
+    sound_match: Mutex<Option<SoundMatch>>,
+    /// See [`Report`].
+    pub sounds_dropped: AtomicU64,
     /// See [`Report`].
     pub repeated: AtomicU64,
     /// See [`Report`].
@@ -140,6 +144,8 @@ impl Shared {
             audio_input: AtomicBool::default(),
             slate: AtomicBool::default(),
             content: Mutex::default(),
+            sound_match: Mutex::default(),
+            sounds_dropped: AtomicU64::default(),
             repeated: AtomicU64::default(),
             dropped: AtomicU64::default(),
             overload: AtomicU64::default(),
@@ -167,6 +173,11 @@ impl Shared {
     /// Notes what was measured of the programme's content.
     pub fn set_content(&self, set: impl FnOnce(&mut Content)) {
         set(&mut self.content.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Notes how the inputs' sounds belong together.
+    pub fn set_sound_match(&self, found: SoundMatch) {
+        *self.sound_match.lock().unwrap_or_else(PoisonError::into_inner) = Some(found);
     }
 
     /// To the daemon; waits while it takes nothing. When it is gone the process is about to end.
@@ -223,6 +234,8 @@ impl Shared {
             audio_input: self.audio_input.load(Ordering::Relaxed),
             slate: self.slate.load(Ordering::Relaxed),
             content: *self.content.lock().unwrap_or_else(PoisonError::into_inner),
+            sound_match: *self.sound_match.lock().unwrap_or_else(PoisonError::into_inner),
+            sounds_dropped: self.sounds_dropped.load(Ordering::Relaxed),
             repeated: self.repeated.load(Ordering::Relaxed),
             dropped: self.dropped.load(Ordering::Relaxed),
             overload: self.overload.load(Ordering::Relaxed),

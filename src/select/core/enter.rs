@@ -93,9 +93,9 @@ impl Core {
 
     /// Whether packets of what is on air are held back now.
     pub(super) fn holds_back(&self, now: Ts) -> bool {
-        let equal = || self.aligner.to_other(self.candidate().filter(|&c| self.on_air != Some(c))?, now);
+        let known = || self.aligner.to_other(self.candidate().filter(|&c| self.on_air != Some(c))?, now);
         let due = self.waiting.is_some_and(|since| now - since > HOLD_AFTER) && self.may_wait(now);
-        due && self.held_back.len() < MOST_HELD && equal().is_some()
+        due && self.held_back.len() < MOST_HELD && known().is_some()
     }
 
     /// Until when packets are held back at most.
@@ -114,7 +114,8 @@ impl Core {
     /// Goes on right after the last unit that was sent, where this input holds the same unit.
     fn join(&mut self, name: InputName, now: Ts, out: &mut Output) -> Join {
         let (Some(tail), Some(mut epoch)) = (&self.tail, self.epoch) else { return Join::Apart };
-        let Some(offset) = self.aligner.to_other(name, now).filter(|_| tail.input != name) else {
+        let equal = self.aligner.to_other(name, now).filter(|(_, basis)| *basis == Basis::Content);
+        let Some((offset, _)) = equal.filter(|_| tail.input != name) else {
             return Join::Apart;
         };
         let input = &mut self.inputs[name.index()];
@@ -165,8 +166,9 @@ impl Core {
         let first = input.backlog.front()?;
         let arrival = input.map.preview(first.dts)? - first.dts;
         let known = self.tail.as_ref().filter(|tail| tail.input != name).and_then(|tail| {
-            let offset = self.aligner.to_other(name, now)? + (tail.at - tail.dts);
-            ((offset - arrival).abs() <= MOST_OFF).then_some((offset, Basis::Content))
+            let (to_other, basis) = self.aligner.to_other(name, now)?;
+            let offset = to_other + (tail.at - tail.dts);
+            ((offset - arrival).abs() <= MOST_OFF).then_some((offset, basis))
         });
         let ways = known.filter(|_| !sound_only).into_iter().chain([(arrival, Basis::Arrival)]);
         for (offset, basis) in ways {

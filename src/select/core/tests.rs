@@ -559,6 +559,48 @@ fn equal_inputs_are_switched_without_a_picture_or_sound_lost_or_repeated() {
 }
 
 #[test]
+fn inputs_that_only_sound_alike_are_switched_within_a_picture() {
+    for seed in 0..30i64 {
+        // The networks differ by some, and what is measured is a little wrong.
+        let (delay, gop) = ([0, 30, 110, 240, -60, -240][seed as usize % 6], [25, 50][seed as usize % 2]);
+        let wrong = [0, 3, -3][seed as usize % 3];
+        let mut b = Bench::new(Config { wait: ms(500), ..Config::default() });
+        let main = |base| Encoder { base, delay: (-delay).max(0), gop, content: 7, ..Encoder::new() };
+        let backup = Encoder { base: 9_123_456, delay: delay.max(0), gop, content: 8, ..Encoder::new() };
+        let heard = |b: &mut Bench, base: i64| {
+            let epochs = InputName::ALL.map(|i| b.core.aligner.epoch(i));
+            let apart = ms(base - 9_123_456 + wrong);
+            b.with(|core, at, _| core.alike(SoundMatch { apart, at, epochs }));
+        };
+        b.attach(MAIN, main(60_000));
+        b.attach(BACKUP, backup);
+        b.run(4000);
+        heard(&mut b, 60_000);
+        b.run(1000 + 20 * (seed * 7 % 51));
+        let since = b.line(MAIN).since;
+        b.detach(MAIN);
+        b.run(4000);
+        assert_eq!(b.core.state().active, Some(BACKUP), "{seed}");
+        b.attach(MAIN, main(777));
+        b.line(MAIN).since = since;
+        b.run(2600);
+        heard(&mut b, 777);
+        b.run(6400);
+        b.check();
+        assert_eq!(b.core.state().active, Some(MAIN), "{seed}: {:?}", b.causes());
+        let last = &b.switches[b.switches.len() - 2..];
+        assert!(last.iter().all(|s| s.basis == Basis::Sound && s.gap <= Some(ms(40))), "{seed}: {last:?}");
+        let mut shown = b.shown();
+        shown.sort_by_key(|p| p.pts);
+        let made = shown.iter().map(|p| made_at(p) + (p.pts - p.dts).as_millis());
+        let made: Vec<i64> = made.filter(|&at| at >= 4500 && at <= b.now - 300).collect();
+        // A clock that is set right meanwhile moves pictures by some ms.
+        let off: Vec<_> = made.windows(2).map(|w| w[1] - w[0] - 40).filter(|step| step.abs() > 4).collect();
+        assert!(off.len() <= 2 && off.iter().all(|step| step.abs() <= 44), "{seed}: {off:?}");
+    }
+}
+
+#[test]
 fn an_equal_backup_that_lags_far_behind_is_entered_by_arrival() {
     let mut b = Bench::new(Config { wait: ms(500), ..Config::default() });
     b.oldest = ms(9500);

@@ -54,7 +54,9 @@
       if (now && !lit && began !== null) {
         // How old the picture is when it is shown, ms.
         window.ages.push(frame.presentationTime - frame.receiveTime);
-        tones = [...tones.slice(-9), ((looked - began + reaction) * RATE) / 1000];
+        // From when the picture is on the screen: that a busy page hears of it later is not the interpreter's.
+        const shown = Math.min(looked, frame.expectedDisplayTime ?? looked);
+        tones = [...tones.slice(-9), ((shown - began + reaction) * RATE) / 1000];
       }
       lit = now;
       video.requestVideoFrameCallback((_, frame) => look(video, frame));

@@ -111,7 +111,7 @@ class Peer:
         if pad.get_current_caps().get_structure(0).get_string("media") == "audio":
             sink = "rtpopusdepay ! opusdec ! audioconvert ! spectrum bands=2400 interval=1000000000 ! level interval=1000000000 ! fakesink sync=false"
         else:
-            sink = "rtph264depay ! avdec_h264 ! identity name=seen signal-handoffs=true ! fakesink sync=false"
+            sink = "rtph264depay ! h264parse ! openh264dec ! identity name=seen signal-handoffs=true ! fakesink sync=false"
         branch = Gst.parse_bin_from_description("queue ! " + sink, True)
         self.pipeline.add(branch)
         seen = branch.get_by_name("seen")

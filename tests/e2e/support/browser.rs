@@ -107,7 +107,9 @@ impl Browser {
         while let Some(more) = all.iter().find(|p| group.contains(&p.parent) && !group.contains(&p.pid)) {
             group.push(more.pid);
         }
-        group.iter().rev().for_each(|&pid| super::daemon::signal(pid, "KILL"));
+        // One that has ended by itself meanwhile is as dead as the others.
+        let pids = group.iter().map(u32::to_string);
+        let _ = std::process::Command::new("kill").arg("-KILL").args(pids).stderr(Stdio::null()).status().unwrap();
     }
 
     /// The value of a JavaScript expression in the page.

@@ -14,11 +14,12 @@ pub mod publish;
 pub mod rtmp;
 pub mod signal;
 pub mod sse;
+#[path = "../../support/starved.rs"]
+mod starved;
 
+pub use starved::Starved;
 use std::future::Future;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// The root of the source tree.
@@ -64,37 +65,5 @@ pub fn number(variable: &str, otherwise: u64) -> u64 {
     match std::env::var(variable) {
         Ok(text) => text.parse().unwrap_or_else(|e| panic!("{variable}={text}: {e}")),
         Err(_) => otherwise,
-    }
-}
-
-/// For how long this machine gave a thread of this process no time at most, while this runs: what others than the daemon
-/// took. A thread that sleeps measures it.
-pub struct Starved {
-    over: Arc<AtomicBool>,
-    thread: std::thread::JoinHandle<Duration>,
-}
-
-impl Starved {
-    /// Begins to measure.
-    pub fn watch() -> Starved {
-        const STEP: Duration = Duration::from_millis(20);
-        let over = Arc::new(AtomicBool::new(false));
-        let ends = over.clone();
-        let thread = std::thread::spawn(move || {
-            let mut most = Duration::ZERO;
-            while !ends.load(Ordering::Relaxed) {
-                let began = Instant::now();
-                std::thread::sleep(STEP);
-                most = most.max(began.elapsed().saturating_sub(STEP));
-            }
-            most
-        });
-        Starved { over, thread }
-    }
-
-    /// The longest time until now.
-    pub fn end(self) -> Duration {
-        self.over.store(true, Ordering::Relaxed);
-        self.thread.join().unwrap()
     }
 }

@@ -5,7 +5,7 @@ mod people;
 mod sessions;
 
 use super::*;
-use crate::media::{Dur, MixPlan, VoiceId, VoicePacket, VoiceReport};
+use crate::media::{Clock, Dur, MixPlan, Ts, VoiceId, VoicePacket, VoiceReport};
 use crate::media::{SystemClock as Wall, TrackId};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,7 +18,9 @@ use tokio::net::TcpStream;
 struct PeerState {
     closed: AtomicBool,
     gone: tokio::sync::Notify,
-    sources: Mutex<Vec<RoomSource>>,
+    clock: Wall,
+    /// By `clock`, when it was set to what.
+    sources: Mutex<Vec<(Ts, RoomSource)>>,
     figures: Mutex<PeerFigures>,
 }
 
@@ -47,7 +49,8 @@ impl Peer for DoublePeer {
         Box::pin(async move { taken })
     }
     fn set_source(&self, _: &EventId, source: &RoomSource) {
-        self.0.sources.lock().unwrap().push(source.clone());
+        let now = self.0.clock.now();
+        self.0.sources.lock().unwrap().push((now, source.clone()));
     }
     fn figures(&self) -> PeerFigures {
         *self.0.figures.lock().unwrap()
@@ -126,11 +129,14 @@ impl Media {
     fn speak(&self) -> VoiceId {
         let voices = self.voices.lock().unwrap();
         let (sink, _) = voices.last().expect("a voice");
-        let now = crate::media::Clock::now(&Wall::new());
+        let now = Wall::new().now();
         sink.packet(1, now.to_scale(48_000), now, Bytes::from_static(b"opus"));
         sink.voice()
     }
 }
+
+/// More than anything that a page waits for takes on a busy machine.
+const SOON: Duration = Duration::from_secs(20);
 
 /// A page's WebSocket (RFC 6455), as little of it as the tests need.
 struct Page {
@@ -207,7 +213,7 @@ impl Page {
                 }
             }
         };
-        tokio::time::timeout(Duration::from_secs(5), found).await.unwrap_or_else(|_| panic!("no `{kind}`"))
+        tokio::time::timeout(SOON, found).await.unwrap_or_else(|_| panic!("no `{kind}`"))
     }
 
     /// Waits for a state that is as wanted.
@@ -220,7 +226,7 @@ impl Page {
                 }
             }
         };
-        let in_time = tokio::time::timeout(Duration::from_secs(5), found).await.is_ok();
+        let in_time = tokio::time::timeout(SOON, found).await.is_ok();
         assert!(in_time, "not as wanted: {}", self.state);
         self.state.clone()
     }

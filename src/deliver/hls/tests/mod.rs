@@ -175,7 +175,7 @@ impl Bed {
 
     /// Waits until the writer has nothing to do.
     async fn stored(&self) {
-        for _ in 0..200 {
+        for _ in 0..4000 {
             if self.event().event().is_written() {
                 return;
             }
