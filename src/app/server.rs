@@ -239,11 +239,13 @@ pub async fn run(config: Config, admin_token: Option<String>, reload: Reload) ->
             rtmps: address("rtmps"),
             srt: address("srt"),
         },
+        guard: shared.guard.clone(),
         config: &config,
     });
     rooms.set_rooms(api.rooms().clone());
     let resumed = registry.resume().await?;
     api.rooms().resume().await?;
+    api.resume_webhooks().await?;
 
     let origin = shared.clone();
     let media: Direct = Arc::new(move |request, peer| {

@@ -6,11 +6,12 @@ use super::live::Live;
 use super::notices::Notices;
 use super::problem::Problem;
 use super::rooms::{RoomMedia, Rooms, booths, info, peers, probes, socket};
-use super::{docs, events, health, inputs, openapi, pages, state, stream};
+use super::{docs, events, health, inputs, openapi, pages, state, stream, webhooks};
 use crate::booth::{Bucket, Rate};
 use crate::config::Config;
 use crate::media::{Dur, SharedClock, Ts};
-use crate::store::{EventId, Role, Store};
+use crate::net::Guard;
+use crate::store::{EventId, Role, Store, StoreError};
 use crate::task::Group;
 use arc_swap::ArcSwap;
 use axum::Router;
@@ -48,6 +49,8 @@ pub struct Setup<'a> {
     pub tasks: Group,
     /// Where the listeners are.
     pub addresses: Addresses,
+    /// What may be connected to.
+    pub guard: Guard,
     /// The configuration at start.
     pub config: &'a Config,
 }
@@ -88,6 +91,7 @@ struct Inner {
     rooms: Rooms,
     probes: probes::Probes,
     results: Results,
+    webhooks: webhooks::Webhooks,
     /// One turn per event whose changes are under way. The map's lock is held for a look-up, never across an await; a turn is
     /// held while a change is stored and applied, by a task that nobody can drop half-way.
     turns: Mutex<HashMap<EventId, Weak<tokio::sync::Mutex<()>>>>,
@@ -100,7 +104,8 @@ pub struct Api(Arc<Inner>);
 impl Api {
     /// The control side, which begins to forget what is not used any more.
     pub fn new(setup: Setup<'_>) -> Api {
-        let Setup { store, live, media, notices, clock, tasks, addresses, config } = setup;
+        let Setup { store, live, media, notices, clock, tasks, addresses, guard, config } = setup;
+        let webhooks = webhooks::Webhooks::new(guard, &notices, clock.clone(), &tasks);
         let rooms = Rooms::new(media, store.clone(), notices.clone(), clock.clone(), tasks.clone());
         let public = ArcSwap::from_pointee(Public::of(config));
         let inner = Inner {
@@ -117,6 +122,7 @@ impl Api {
             rooms,
             probes: probes::Probes::default(),
             results: Results::default(),
+            webhooks,
             turns: Mutex::default(),
         };
         let api = Api(Arc::new(inner));
@@ -139,6 +145,18 @@ impl Api {
     /// The rooms, for what the running side has to tell them.
     pub fn rooms(&self) -> &Rooms {
         &self.0.rooms
+    }
+
+    /// Takes up the webhooks that the store has.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn resume_webhooks(&self) -> Result<(), StoreError> {
+        self.0.webhooks.resume(&self.0.store).await
+    }
+
+    pub(super) fn webhooks(&self) -> &webhooks::Webhooks {
+        &self.0.webhooks
     }
 
     pub(super) fn probes(&self) -> &probes::Probes {
@@ -348,6 +366,9 @@ pub(super) fn table() -> Vec<Route> {
         route("delete", "/api/v1/events/{id}/links/{link}", Least(Manager), delete(booths::revoke_link)),
         route("get", "/api/v1/events/{id}/booths", Least(ReadOnly), get(booths::list_booths)),
         route("patch", "/api/v1/events/{id}/booths/{language}", Least(Operator), patch(booths::edit_booth)),
+        route("get", "/api/v1/webhooks", Least(Manager), get(webhooks::list)),
+        route("post", "/api/v1/webhooks", Least(Manager), post(webhooks::create)),
+        route("delete", "/api/v1/webhooks/{webhook}", Least(Manager), delete(webhooks::remove)),
         route("get", "/api/v1/connection-tests", Least(Manager), get(probes::list)),
         route("delete", "/api/v1/connection-tests/{test}", Least(Manager), delete(probes::remove)),
         route("get", "/booth/{secret}/info", Public, get(info::booth)),

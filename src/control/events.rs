@@ -189,6 +189,7 @@ pub(super) async fn remove(
                 work.rooms().close(&target, "The event was deleted.");
                 work.live().event_deleted(Arc::new(event)).await;
                 work.notices().close(&target);
+                work.webhooks().forget(&target);
                 Ok(())
             }
             Change::Refused(_) => {

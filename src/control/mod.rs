@@ -28,6 +28,7 @@ mod stream;
 mod tests;
 mod validate;
 mod view;
+mod webhooks;
 
 pub use api::{Api, Setup};
 pub use auth::{AdminTokenError, admin_token};

@@ -18,6 +18,12 @@ use tokio::sync::broadcast;
 /// have the present state, and gets it by connecting again.
 pub const BACKLOG: usize = 64;
 
+/// Notices of all events that who listens to all of them may be behind.
+pub const BACKLOG_OF_ALL: usize = 1024;
+
+/// The kinds that there are.
+pub const KINDS: [&str; 7] = ["status", "state", "event", "input", "switch", "booth", "languages"];
+
 /// Who may hear it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Audience {
@@ -39,6 +45,7 @@ pub struct Notice {
 impl Notice {
     /// `{type, at, …fields}`; a field named `type` or `at` is replaced.
     pub fn new(kind: &'static str, audience: Audience, at: OffsetDateTime, mut fields: Map<String, Value>) -> Notice {
+        debug_assert!(cfg!(test) || KINDS.contains(&kind), "{kind} is not listed");
         fields.insert("type".into(), kind.into());
         fields.insert("at".into(), rfc3339(at).into());
         let json = Value::Object(fields).to_string();
@@ -101,11 +108,22 @@ impl Channel {
     }
 }
 
+/// A notice and the event that it is of.
+pub type Heard = (EventId, Arc<Notice>);
+
 /// All events' rings. Clones share them.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Notices {
     /// Events with a listener. The lock is held for a map access and a push, never across an await.
     channels: Arc<Mutex<HashMap<EventId, Channel>>>,
+    /// What staff may hear of all events.
+    all: broadcast::Sender<Heard>,
+}
+
+impl Default for Notices {
+    fn default() -> Notices {
+        Notices { channels: Arc::default(), all: broadcast::Sender::new(BACKLOG_OF_ALL) }
+    }
 }
 
 impl Notices {
@@ -114,15 +132,22 @@ impl Notices {
         Notices::default()
     }
 
+    /// Listens to all events, as staff. A listener that is [`BACKLOG_OF_ALL`] notices behind is told that it lagged.
+    pub fn subscribe_all(&self) -> broadcast::Receiver<Heard> {
+        self.all.subscribe()
+    }
+
     /// Tells whoever listens; never waits.
     pub fn publish(&self, event: &EventId, notice: Notice) {
+        let notice = Arc::new(notice);
+        // An error means that nobody listens.
+        let _ = self.all.send((event.clone(), notice.clone()));
         let mut channels = self.lock();
         let Some(channel) = channels.get(event) else { return };
         if channel.deserted() {
             channels.remove(event);
             return;
         }
-        let notice = Arc::new(notice);
         // An error means that nobody of this audience listens.
         if notice.audience == Audience::Public {
             let _ = channel.public.send(notice.clone());

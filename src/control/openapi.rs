@@ -8,7 +8,7 @@ use super::problem::{FieldError, Problem};
 use super::rooms::protocol::{PersonState, QualityState};
 use super::rooms::{booths, info, peers, probes, socket};
 use super::validate::{AppearanceEdit, EventEdit, InputEdit, InputsEdit};
-use super::{events, health, inputs, live, state, stream, view};
+use super::{events, health, inputs, live, state, stream, view, webhooks};
 use crate::store::{
     Appearance, Images, Ladder, Language, LanguageKind, LinkRole, OtherOrigin, Passthrough, Rung, Selection,
     ServiceMessage, Status,
@@ -42,6 +42,7 @@ changes them, `admin` may everything.\n\nMedia stands under `/live/{id}/`: `inde
         stream::staff, state::serve,
         health::healthz, health::readyz, serve,
         booths::list_links, booths::create_link, booths::revoke_link, booths::list_booths, booths::edit_booth,
+        webhooks::list, webhooks::create, webhooks::remove,
         probes::list, probes::remove, probes::probe, probes::end_probe, probes::result,
         info::booth, info::manage, info::participant, info::test, socket::booth, socket::manage,
         peers::voice, peers::patch_voice, peers::end_voice, peers::ears, peers::patch_ears, peers::end_ears,
@@ -55,6 +56,7 @@ changes them, `admin` may everything.\n\nMedia stands under `/live/{id}/`: `inde
         ServiceMessage, Selection, health::Health, live::Check,
         booths::LinkView, booths::LinkList, booths::LinkEdit, booths::BoothLinkView, booths::BoothView, booths::BoothList,
         booths::BoothEdit, booths::Interpreter, booths::VoiceView, PersonState, QualityState, LinkRole, probes::ResultEdit, probes::TestView, probes::TestList,
+        webhooks::WebhookEdit, webhooks::WebhookView, webhooks::NewWebhookView, webhooks::WebhookList,
         info::RoomEvent, info::RoomBooth, info::BoothInfo, info::ParticipantInfo, info::ManageInfo, info::TestInfo,
     )),
     tags(
@@ -62,6 +64,7 @@ changes them, `admin` may everything.\n\nMedia stands under `/live/{id}/`: `inde
         (name = "inputs", description = "Contribution"),
         (name = "viewers", description = "What viewers' pages ask for"),
         (name = "rooms", description = "Booths, the management room, realtime participants, the connection test"),
+        (name = "webhooks", description = "Notices sent to other servers"),
         (name = "operation", description = "Running the daemon"),
     ),
     security(("token" = [])),

@@ -10,9 +10,11 @@ pub mod http;
 pub mod io;
 pub mod listen;
 pub mod outgoing;
+mod post;
 pub mod tls;
 
 pub use http::{HttpOptions, Transport};
 pub use listen::{Admitted, BindError, Gate, Inherited, Limits, Listener, Permit, Refusal, peer_group};
 pub use outgoing::{Guard, GuardError, OutgoingUrl, UrlError};
+pub use post::{PostError, post};
 pub use tls::{Source, Tls, TlsError};

@@ -1,4 +1,4 @@
-//! Events, keys, tokens, links into rooms, booths, connection tests and output shapes, in SQLite.
+//! Events, keys, tokens, links into rooms, booths, connection tests, webhooks and output shapes, in SQLite.
 //!
 //! **Role.** The one truth that survives a restart; everything in memory can be rebuilt from here and the wire.
 //! **Data flow.** `control` and `app` call [`Store`]; nothing is cached, so a token made by the command line while the
@@ -19,14 +19,16 @@ mod shapes;
 #[cfg(test)]
 mod tests;
 mod tokens;
+mod webhooks;
 
 pub use access::*;
 pub use events::{Change, Cursor, InputSettings, InputsSettings, KeyHash, KeyOwner, Page, Publication, StatusChange};
 pub use links::{LinkMade, MAX_LINKS};
 pub use model::*;
 pub use origin::OtherOrigin;
-pub use secret::{Secret, VaultError, new_resume_token};
+pub use secret::{Secret, VaultError, WEBHOOK_SECRET, new_resume_token};
 pub use tokens::FirstToken;
+pub use webhooks::{MAX_WEBHOOKS, NewWebhook, Webhook, WebhookMade};
 
 use secret::{Purpose, Vault};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};

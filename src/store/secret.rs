@@ -10,6 +10,8 @@
 //! stored sealed with a key that is derived from the same one (ChaCha20-Poly1305, RFC 8439), beside the hash by which they
 //! are found.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use rand::rngs::SysRng;
 use rand::{Rng, TryRng};
 use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
@@ -116,6 +118,14 @@ pub(super) fn new_link_secret() -> Secret {
 pub fn new_resume_token() -> Secret {
     Secret::new(base32(&random::<20>()))
 }
+
+/// A new signing secret of a webhook, in the form of Standard Webhooks: 256 bits in base64 behind a prefix.
+pub(super) fn new_webhook_secret() -> Secret {
+    Secret::new(format!("{WEBHOOK_SECRET}{}", STANDARD.encode(random::<32>())))
+}
+
+/// How a webhook's signing secret begins.
+pub const WEBHOOK_SECRET: &str = "whsec_";
 
 /// A new nonce for a derived token.
 pub(super) fn new_nonce() -> [u8; 16] {

@@ -28,3 +28,4 @@ mod support;
 mod tls;
 mod triggers;
 mod watch;
+mod webhooks;

@@ -6,6 +6,7 @@ mod description;
 mod page;
 mod rooms;
 mod streams;
+mod webhooks;
 
 use super::*;
 use crate::config::Config;
@@ -133,6 +134,7 @@ async fn world_with(double: Double, config: &str) -> World {
         clock: Arc::new(SystemClock::new()),
         tasks: tasks.clone(),
         addresses: Addresses { http: at(8080), https: None, rtmp: at(1935), rtmps: at(1936), srt: at(9000) },
+        guard: crate::net::Guard::new(config.outgoing.allow_private),
         config: &config,
     });
     World { _dir: dir, store, live, media, notices, tasks, router: api.router(axum::Router::new()), api, tokens }
