@@ -43,10 +43,8 @@ async fn a_lost_input_is_told_to_a_server_that_was_away() {
     });
     let listener = tokio::net::TcpListener::bind(address).await.unwrap();
     tokio::spawn(async move { axum::serve(listener, axum::Router::new().route("/told", take)).await });
-    eventually(Duration::from_secs(40), "both switches", || async {
-        (told.lock().unwrap().len() >= 2).then_some(())
-    })
-    .await;
+    eventually(Duration::from_secs(40), "both switches", || async { (told.lock().unwrap().len() >= 2).then_some(()) })
+        .await;
 
     let told = told.lock().unwrap().clone();
     let key = STANDARD.decode(made["secret"].as_str().unwrap().strip_prefix("whsec_").unwrap()).unwrap();
