@@ -47,6 +47,7 @@ impl Tool {
             .args([&from, "file://con"])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
+            .stderr(Stdio::null())
             .spawn()
             .expect("srt-live-transmit starts: run scripts/setup bench");
         Tool { process, address: SocketAddr::from(([127, 0, 0, 1], port)), stats }

@@ -1,6 +1,5 @@
 //! What viewers notice when main is lost and comes back: nothing, where backup carries the same.
 
-use crate::support::Starved;
 use crate::support::api::{Api, Event};
 use crate::support::browser::Browser;
 use crate::support::cable::{Cable, Plug};
@@ -10,6 +9,7 @@ use crate::support::ffmpeg;
 use crate::support::hls::{Master, Media, record};
 use crate::support::publish::{AAC, Programme, Publisher};
 use crate::support::signal::{Frame, frames, onsets, sound};
+use crate::support::starved::Starved;
 use serde_json::{Value, json};
 use std::path::Path;
 use std::time::Duration;

@@ -1,6 +1,5 @@
 //! What viewers notice when a process is killed: as little as can be.
 
-use crate::support::Starved;
 use crate::support::api::Api;
 use crate::support::browser::Browser;
 use crate::support::daemon::{Daemon, processes, signal};
@@ -8,6 +7,7 @@ use crate::support::eventually;
 use crate::support::hls::{Master, Media, record};
 use crate::support::publish::Programme;
 use crate::support::signal::frames;
+use crate::support::starved::Starved;
 use serde_json::json;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};

@@ -1,6 +1,5 @@
 //! The status matrix: what encoders, viewers and managers get in each status of an event.
 
-use crate::support::Starved;
 use crate::support::api::{Api, Event};
 use crate::support::daemon::Daemon;
 use crate::support::eventually;
@@ -8,6 +7,7 @@ use crate::support::hls::{Master, Media};
 use crate::support::publish::Programme;
 use crate::support::rtmp;
 use crate::support::sse::Events;
+use crate::support::starved::Starved;
 use reqwest::Method;
 use serde_json::json;
 use std::time::{Duration, Instant};

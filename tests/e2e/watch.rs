@@ -1,9 +1,9 @@
 //! The viewer page in Chromium, from the holding page to the ended page.
 
-use crate::support::Starved;
 use crate::support::browser::Browser;
 use crate::support::daemon::Daemon;
 use crate::support::publish::Programme;
+use crate::support::starved::Starved;
 use serde_json::json;
 use std::time::Duration;
 

@@ -14,10 +14,10 @@ pub mod publish;
 pub mod rtmp;
 pub mod signal;
 pub mod sse;
-#[path = "../../support/starved.rs"]
-mod starved;
 
-pub use starved::Starved;
+#[path = "../../support/starved.rs"]
+pub mod starved;
+
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
