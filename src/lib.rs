@@ -21,7 +21,7 @@
 //! | [`media`] | time in flicks, the grid, clocks, the policy for source clocks, tracks and packets |
 //! | [`hub`] | fan-out of a stream: a bounded ring, a cursor per reader, lag as a typed error |
 //! | [`wire`] | formats and protocols without IO |
-//! | [`net`] | listening, TLS, serving HTTP, the guard of what the daemon itself connects to |
+//! | [`net`] | listening, TLS, serving HTTP, the guard of what the daemon itself connects to, and the one HTTP client |
 //! | [`srt`] | libsrt's sockets, behind a trait |
 //! | [`rtc`] | WebRTC peers on one port: booths, viewers, contributors |
 //! | [`ingest`] | contribution: sockets → `wire` → `media::timeline` → hub |
@@ -30,8 +30,8 @@
 //! | [`package`] | packets → parts → segments → windows; pure |
 //! | [`deliver`] | the origin for HLS and DASH, WHEP |
 //! | [`booth`] | who is in the rooms, on air, heard; relays without loops; pure |
-//! | [`store`] | events, keys, pulls, tokens, links, booths, connection tests |
-//! | [`control`] | API, pages, event streams, rooms, metrics |
+//! | [`store`] | events, keys, pulls, tokens, links, booths, connection tests, webhooks |
+//! | [`control`] | API, pages, event streams, webhooks, rooms, metrics |
 //! | [`task`] | the one spawn, cancel and backoff |
 //!
 //! Unsafe code stands in one file, `srt/ffi.rs`. Which module may use which is checked by `tests/layering.rs`; what must not be used at all (`Instant::now`, unbounded
@@ -58,6 +58,8 @@
 //! | raw picture → encoder | a few pictures | stages wait for 1 s; then the oldest becomes a repeat; 5 s behind, a segment is left out |
 //! | engine → package | a bounded channel | the engine waits |
 //! | voice → engine | 1024 packets | the oldest go, counted |
+//! | inputs' sound → engine, to compare them | 512 packets, 192 in the child | what is too much goes, counted |
+//! | notice → webhook | 256 each | the oldest go, counted |
 //! | engine → rooms | 512 packets in the child, 3 s in the hub | the oldest go; a reader gets a typed lag |
 //! | mixer | real time | late input is silence |
 //! | package → disk | segment numbers, not bytes | what leaves memory unstored becomes EXT-X-GAP; live goes on |

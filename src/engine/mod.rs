@@ -17,7 +17,7 @@
 //! **Bounds, and a slow reader.** Packets to the child: [`history::HISTORY_BYTES`]; a reader that lags skips to a key
 //! frame. Raw pictures before an encoder: [`worker::PICTURES`]; when an encoder cannot keep up, the oldest waiting picture
 //! becomes a repeat of the one before it, and far behind it goes on at the next segment. Encoded output: back-pressure up
-//! to the encoder. Voices: [`VOICE_PACKETS`], drop-oldest. Rooms: drop-oldest in the child and in the hub, never
+//! to the encoder. Voices: [`VOICE_PACKETS`], drop-oldest; inputs' sounds to compare: [`SOUND_PACKETS`], likewise. Rooms: drop-oldest in the child and in the hub, never
 //! back-pressure.
 
 pub mod content;
