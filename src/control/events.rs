@@ -5,7 +5,7 @@ use super::auth::Principal;
 use super::extract::{EventPath, JsonBody, Query, no_event};
 use super::links::Base;
 use super::notices::Notice;
-use super::problem::{FieldError, Problem};
+use super::problem::Problem;
 use super::rooms::booths::booth_links;
 use super::validate::EventEdit;
 use super::view::{EventList, EventView};
@@ -55,9 +55,7 @@ pub(super) async fn list(
     base: Base,
     Query(query): Query<ListQuery>,
 ) -> Result<Json<EventList>, Problem> {
-    let wrong = |field: &str, message: &str| {
-        Problem::invalid(vec![FieldError { field: field.to_owned(), message: message.to_owned() }])
-    };
+    let wrong = |field: &str, message: &str| Problem::field(field, message);
     let limit = query.limit.unwrap_or(PAGE);
     if !(1..=MAX_PAGE).contains(&limit) {
         return Err(wrong("limit", &format!("is not within 1 to {MAX_PAGE}")));

@@ -1,7 +1,7 @@
 //! Requests to values, with every mistake in them told as a [`Problem`].
 
 use super::api::Api;
-use super::problem::{FieldError, Problem};
+use super::problem::Problem;
 use crate::media::InputName;
 use crate::store::EventId;
 use axum::body::Body;
@@ -76,7 +76,7 @@ fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
                 // The place in the text says less than the field's name.
                 let message = text.rsplit_once(" at line ").map_or(text.as_str(), |(message, _)| message).to_owned();
                 let field = if path == "." { "(body)".to_owned() } else { path };
-                Problem::invalid(vec![FieldError { field, message }])
+                Problem::field(field, message)
             }
             _ => malformed(&inner),
         }
@@ -132,7 +132,7 @@ impl<T: DeserializeOwned> FromRequestParts<Api> for Query<T> {
         AxumQuery::<T>::from_request_parts(parts, api).await.map(|q| Query(q.0)).map_err(|rejection| {
             let text = rejection.body_text();
             let message = text.rsplit_once("query string: ").map_or(text.as_str(), |(_, message)| message).to_owned();
-            Problem::invalid(vec![FieldError { field: "(query)".to_owned(), message }])
+            Problem::field("(query)", message)
         })
     }
 }

@@ -5,7 +5,7 @@ use super::auth::Principal;
 use super::extract::{EventPath, InputPath, JsonBody, no_event};
 use super::links::Base;
 use super::openapi;
-use super::problem::{FieldError, Problem};
+use super::problem::Problem;
 use super::view::InputView;
 use crate::media::InputName;
 use crate::store::{Change, Event, EventId, Secret, Selection};
@@ -128,7 +128,7 @@ pub(super) async fn set_pull(
 ) -> Result<Json<InputView>, Problem> {
     let url = Secret::new(url.trim());
     if let Err(message) = api.live().check_pull(url.expose()).await {
-        return Err(Problem::invalid(vec![FieldError { field: "url".to_owned(), message }]));
+        return Err(Problem::field("url", message));
     }
     let event = change_pull(&api, &id, input, Some(url)).await?;
     tracing::info!(token = principal.token.id, event = id.as_str(), input = input.as_str(), "pull set");

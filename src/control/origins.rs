@@ -1,6 +1,6 @@
 //! The other daemons that carry an event: what may be set of them, and what the pages may fetch because of it.
 
-use super::problem::{FieldError, Problem};
+use super::problem::Problem;
 use super::validate::Faults;
 use crate::config::is_pathway;
 use crate::store::{OtherOrigin, Settings};
@@ -40,7 +40,7 @@ pub(super) fn check_own(settings: &Settings, own: &str) -> Result<(), Problem> {
         Some(i) => {
             let message =
                 format!("{own} is this server's own; give each daemon another [origin] pathway in its configuration");
-            Err(Problem::invalid(vec![FieldError { field: format!("other_origins[{i}].pathway"), message }]))
+            Err(Problem::field(format!("other_origins[{i}].pathway"), message))
         }
     }
 }

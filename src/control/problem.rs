@@ -74,6 +74,11 @@ impl Problem {
         Problem { errors, ..problem }
     }
 
+    /// 422: one field at fault.
+    pub fn field(field: impl Into<String>, message: impl Into<String>) -> Problem {
+        Problem::invalid(vec![FieldError { field: field.into(), message: message.into() }])
+    }
+
     /// 409: not as things stand.
     pub fn conflict(kind: &'static str, title: &'static str, detail: impl Into<String>) -> Problem {
         Problem::new(StatusCode::CONFLICT, kind, title, detail)

@@ -9,7 +9,7 @@ use super::auth::Principal;
 use super::extract::{JsonBody, no_event};
 use super::notices::KINDS;
 use super::openapi;
-use super::problem::{FieldError, Problem};
+use super::problem::Problem;
 use crate::net::{GuardError, OutgoingUrl};
 use crate::store::{EventId, MAX_WEBHOOKS, NewWebhook, Secret, Webhook, WebhookMade};
 use axum::Json;
@@ -20,10 +20,6 @@ use delivery::Figures;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use utoipa::{IntoParams, ToSchema};
-
-fn invalid(field: &str, message: impl Into<String>) -> Problem {
-    Problem::invalid(vec![FieldError { field: field.to_owned(), message: message.into() }])
-}
 
 /// A webhook.
 #[derive(Serialize, ToSchema)]
@@ -125,26 +121,26 @@ fn port_of(url: &OutgoingUrl) -> u16 {
 
 impl WebhookEdit {
     async fn check(self, api: &Api) -> Result<NewWebhook, Problem> {
-        let url = OutgoingUrl::parse(&self.url).map_err(|error| invalid("url", error.to_string()))?;
+        let url = OutgoingUrl::parse(&self.url).map_err(|error| Problem::field("url", error.to_string()))?;
         if !matches!(url.scheme(), "http" | "https") {
-            return Err(invalid("url", "begins neither with https:// nor with http://"));
+            return Err(Problem::field("url", "begins neither with https:// nor with http://"));
         }
         // A name that nobody knows now may be known when there is something to tell.
         if let Err(error @ GuardError::Private { .. }) = api.webhooks().guard().resolve(url.host(), port_of(&url)).await
         {
-            return Err(invalid("url", error.to_string()));
+            return Err(Problem::field("url", error.to_string()));
         }
         let mut types = self.types;
         for (i, kind) in types.iter().enumerate() {
             if !KINDS.contains(&kind.as_str()) {
-                return Err(invalid(&format!("types[{i}]"), format!("is none of {}", KINDS.join(", "))));
+                return Err(Problem::field(format!("types[{i}]"), format!("is none of {}", KINDS.join(", "))));
             }
         }
         types.sort_unstable();
         types.dedup();
         let event = match self.event {
             Some(id) => {
-                Some(EventId::parse(&id).ok_or_else(|| invalid("event", "is no id of an event that there is"))?)
+                Some(EventId::parse(&id).ok_or_else(|| Problem::field("event", "is no id of an event that there is"))?)
             }
             None => None,
         };

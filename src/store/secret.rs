@@ -15,8 +15,8 @@ use base64::engine::general_purpose::STANDARD;
 use rand::rngs::SysRng;
 use rand::{Rng, TryRng};
 use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use ring::hmac;
 use secrecy::{ExposeSecret, SecretString, zeroize::Zeroizing};
-use sha2::{Digest, Sha256};
 use std::fmt;
 use std::fs::{DirBuilder, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
@@ -274,21 +274,12 @@ impl Vault {
 
 /// HMAC-SHA-256 (RFC 2104) over the parts in a row.
 fn hmac_sha256(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
-    const BLOCK: usize = 64;
-    let mut padded = Zeroizing::new([0u8; BLOCK]);
-    if key.len() > BLOCK {
-        padded[..32].copy_from_slice(&Sha256::digest(key));
-    } else {
-        padded[..key.len()].copy_from_slice(key);
-    }
-    let pad = |byte: u8| Zeroizing::new(padded.map(|k| k ^ byte));
-    let mut inner = Sha256::new_with_prefix(pad(0x36).as_ref());
-    for part in parts {
-        inner.update(part);
-    }
-    let mut outer = Sha256::new_with_prefix(pad(0x5c).as_ref());
-    outer.update(inner.finalize());
-    outer.finalize().into()
+    let mut context = hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, key));
+    parts.iter().for_each(|part| context.update(part));
+    // SHA-256 has 32 bytes.
+    let mut mac = [0; 32];
+    mac.copy_from_slice(context.sign().as_ref());
+    mac
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use crate::control::auth::Principal;
 use crate::control::extract::{EventPath, JsonBody, no_event};
 use crate::control::links::Base;
 use crate::control::openapi;
-use crate::control::problem::{FieldError, Problem};
+use crate::control::problem::Problem;
 use crate::control::validate::{MIN_FLOOR_DB, Timestamp, nullable, present, tag};
 use crate::media::VoiceReport;
 use crate::store::{BoothRow, Event, EventId, LanguageKind, Link, LinkMade, LinkRole, MAX_LINKS, NewLink, Role};
@@ -20,10 +20,6 @@ use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use time::OffsetDateTime;
 use utoipa::ToSchema;
-
-fn invalid(field: &str, message: impl Into<String>) -> Problem {
-    Problem::invalid(vec![FieldError { field: field.to_owned(), message: message.into() }])
-}
 
 /// A level as it was written: -13.7, not the nearest binary fraction.
 pub(super) fn decibels(db: f32) -> f64 {
@@ -140,35 +136,38 @@ fn interpreted(event: &Event, language: &str) -> bool {
 impl LinkEdit {
     fn check(self, event: &Event, now: OffsetDateTime) -> Result<NewLink, Problem> {
         let canonical = |field: &str, text: Option<String>| {
-            text.map(|t| tag(&t).map_err(|message| invalid(field, message))).transpose()
+            text.map(|t| tag(&t).map_err(|message| Problem::field(field, message))).transpose()
         };
         let language = canonical("language", self.language)?;
         let second_language = canonical("second_language", self.second_language)?;
         let has = |language: &str| event.settings.languages.iter().any(|l| l.language == language);
         match (self.role, &language) {
             (LinkRole::Test, _) => {
-                return Err(invalid("role", "is none of interpreter, participant, transcriber, corrector, manager"));
+                return Err(Problem::field(
+                    "role",
+                    "is none of interpreter, participant, transcriber, corrector, manager",
+                ));
             }
-            (LinkRole::Manager, Some(_)) => return Err(invalid("language", "is not for managers")),
+            (LinkRole::Manager, Some(_)) => return Err(Problem::field("language", "is not for managers")),
             (LinkRole::Manager, None) => {}
-            (_, None) => return Err(invalid("language", "is missing")),
+            (_, None) => return Err(Problem::field("language", "is missing")),
             (LinkRole::Interpreter | LinkRole::Participant, Some(language)) if !interpreted(event, language) => {
-                return Err(invalid("language", format!("{language} is not interpreted in this event")));
+                return Err(Problem::field("language", format!("{language} is not interpreted in this event")));
             }
             (_, Some(language)) if !has(language) && *language != event.settings.floor_language => {
-                return Err(invalid("language", format!("{language} is no language of this event")));
+                return Err(Problem::field("language", format!("{language} is no language of this event")));
             }
             _ => {}
         }
         if let Some(second) = &second_language {
             if self.role != LinkRole::Interpreter {
-                return Err(invalid("second_language", "is for interpreters"));
+                return Err(Problem::field("second_language", "is for interpreters"));
             }
             check_second(event, language.as_deref().unwrap_or_default(), second)?;
         }
         let expires_at = self.expires_at.map(|t| t.0);
         if expires_at.is_some_and(|at| at <= now) {
-            return Err(invalid("expires_at", "lies in the past"));
+            return Err(Problem::field("expires_at", "lies in the past"));
         }
         Ok(NewLink { role: self.role, language, second_language, video: self.video.unwrap_or(true), expires_at })
     }
@@ -176,10 +175,10 @@ impl LinkEdit {
 
 fn check_second(event: &Event, language: &str, second: &str) -> Result<(), Problem> {
     if second == language {
-        return Err(invalid("second_language", "is the booth's own language"));
+        return Err(Problem::field("second_language", "is the booth's own language"));
     }
     if !interpreted(event, second) {
-        return Err(invalid("second_language", format!("{second} has no booth of its own in this event")));
+        return Err(Problem::field("second_language", format!("{second} has no booth of its own in this event")));
     }
     Ok(())
 }
@@ -507,13 +506,13 @@ pub(in crate::control) async fn edit_booth(
     let level = match edit.floor_level_db {
         Some(Some(db)) if !(MIN_FLOOR_DB..=0.0).contains(&db) => {
             let message = format!("is not within {MIN_FLOOR_DB} and 0; null is no floor");
-            return Err(invalid("floor_level_db", message));
+            return Err(Problem::field("floor_level_db", message));
         }
         Some(level) => Some(level.unwrap_or(f64::NEG_INFINITY)),
         None => None,
     };
     let second = match edit.second_language {
-        Some(Some(text)) => Some(Some(tag(&text).map_err(|message| invalid("second_language", message))?)),
+        Some(Some(text)) => Some(Some(tag(&text).map_err(|message| Problem::field("second_language", message))?)),
         other => other,
     };
     let language = tag(&path.language).map_err(|_| Problem::not_found("booth for this language in this event"))?;

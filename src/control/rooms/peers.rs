@@ -11,7 +11,6 @@ use crate::control::Problem;
 use crate::control::api::Api;
 use crate::control::extract::{Query, read};
 use crate::control::openapi;
-use crate::control::problem::FieldError;
 use crate::store::EventId;
 use axum::extract::{FromRequest, Path, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
@@ -108,7 +107,7 @@ impl Whose {
     fn id(&self) -> Result<Option<PersonId>, Problem> {
         let wrong = || {
             let message = "is not the `you` of a welcome".to_owned();
-            Problem::invalid(vec![FieldError { field: "person".to_owned(), message }])
+            Problem::field("person", message)
         };
         self.person.as_deref().map(|text| PersonId::parse(text).ok_or_else(wrong)).transpose()
     }
@@ -242,7 +241,7 @@ pub(in crate::control) async fn monitor(
         Some(language) if hall.has_booth(language) => Sound::Mix(language.to_owned()),
         Some(_) => {
             let message = "is neither `floor` nor the language of a booth".to_owned();
-            return Err(Problem::invalid(vec![FieldError { field: "source".to_owned(), message }]));
+            return Err(Problem::field("source", message));
         }
     };
     let place = format!("/manage/{}/whep", managing.event.id);

@@ -320,7 +320,7 @@ pub(in crate::control) async fn list(
     base: Base,
     Query(query): Query<TestsQuery>,
 ) -> Result<Json<TestList>, Problem> {
-    let wrong = |field: &str, message: String| Problem::invalid(vec![FieldError { field: field.to_owned(), message }]);
+    let wrong = |field: &str, message: String| Problem::field(field, message);
     let limit = query.limit.unwrap_or(PAGE);
     if !(1..=MAX_PAGE).contains(&limit) {
         return Err(wrong("limit", format!("is not within 1 to {MAX_PAGE}")));
